@@ -1,0 +1,263 @@
+/**
+ * The way to a WebGPU adapter on this system: hardware first, then Mesa's software driver, then SwiftShader out of the
+ * cache folder, where `scripts/setup.mjs` puts it. When there is none, the error says what to do on this very system.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { constants } from "node:os";
+import { join } from "node:path";
+import envPaths from "env-paths";
+import { DeviceError } from "./errors.ts";
+
+/** What kind of adapter it is: settings of the study and choices of shaders depend on it. */
+export type AdapterClass = "hardware" | "mesa-software" | "swiftshader" | "other-software";
+
+/** What `TUNINGFORK_ADAPTER` accepts. */
+export const ADAPTER_CHOICES = ["hardware", "mesa", "swiftshader"] as const;
+export type AdapterChoice = (typeof ADAPTER_CHOICES)[number];
+
+/** An adapter in words. `vendor` to `software` are published in `results.json`. */
+export interface AdapterDetails {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly device: string;
+  readonly description: string;
+  readonly software: boolean;
+  readonly class: AdapterClass;
+  /** Name and version of the driver, as far as Dawn tells: the end of `description` or all of it. */
+  readonly driver: string;
+  readonly backend: "vulkan" | "metal" | "d3d12";
+  readonly subgroupMinSize: number;
+  readonly subgroupMaxSize: number;
+}
+
+export interface OpenAdapterOptions {
+  /** Dawn toggles to enable beside ours, e.g. `allow_unsafe_apis`. */
+  readonly enableToggles?: readonly string[];
+  /** Insist on one kind of adapter. Default: the environment's `TUNINGFORK_ADAPTER`, else the best there is. */
+  readonly choice?: AdapterChoice | undefined;
+}
+
+export interface OpenedAdapter {
+  /** Dawn's instance. It must outlive every device: freed by the garbage collector, it takes the process down. */
+  readonly gpu: GPU;
+  readonly adapter: GPUAdapter;
+  readonly summary: AdapterDetails;
+}
+
+/** Folder of the unpacked SwiftShader; `scripts/swiftshader.mjs` writes it under the same name (a test compares). */
+export const SWIFTSHADER_DIR = join(
+  envPaths("tuningfork", { suffix: "" }).cache,
+  "swiftshader-147",
+);
+
+/**
+ * Opens the best adapter of this system; see `docs/environment.md` for `TUNINGFORK_ADAPTER`.
+ * Throws a `DeviceError` of kind `no-adapter` whose message ends with the next step for this system.
+ */
+export async function openAdapter(options: OpenAdapterOptions = {}): Promise<OpenedAdapter> {
+  const choice = options.choice ?? adapterChoice(process.env["TUNINGFORK_ADAPTER"]);
+  const toggles = [
+    // Otherwise Dawn rounds timestamps to 65.536 us, longer than many of our kernels take.
+    "disable-dawn-features=timestamp_quantization",
+    ...(options.enableToggles?.length
+      ? [`enable-dawn-features=${options.enableToggles.join(",")}`]
+      : []),
+  ];
+  const system = choice === "swiftshader" ? undefined : await requestFromSystem(toggles, choice);
+  const opened =
+    system ??
+    (choice === undefined || choice === "swiftshader"
+      ? await requestFromSwiftShader(toggles)
+      : undefined);
+  if (opened) return opened;
+  throw new DeviceError(noAdapterMessage(systemFacts(), choice), "no-adapter");
+}
+
+/** The value of `TUNINGFORK_ADAPTER`, checked. Unset and empty mean no preference. */
+export function adapterChoice(value: string | undefined): AdapterChoice | undefined {
+  if (value === undefined || value === "") return undefined;
+  const choice = ADAPTER_CHOICES.find((name) => name === value);
+  if (choice) return choice;
+  throw new DeviceError(
+    `TUNINGFORK_ADAPTER: unknown adapter: expected ${ADAPTER_CHOICES.join(", ")}, got "${value}"`,
+    "no-adapter",
+  );
+}
+
+async function requestFromSystem(
+  toggles: string[],
+  choice: AdapterChoice | undefined,
+): Promise<OpenedAdapter | undefined> {
+  // Without a loader Dawn can only fail, and prints a warning while doing so.
+  if (process.platform === "linux" && !hasVulkanLoader()) return undefined;
+  const opened = await request(toggles, {
+    powerPreference: "high-performance",
+    // Dawn lists hardware first; this is how to get at Mesa's software driver beside a GPU.
+    forceFallbackAdapter: choice === "mesa",
+  });
+  const wanted = {
+    hardware: "hardware",
+    mesa: "mesa-software",
+    swiftshader: "swiftshader",
+  } as const;
+  return choice === undefined || opened?.summary.class === wanted[choice] ? opened : undefined;
+}
+
+async function requestFromSwiftShader(toggles: string[]): Promise<OpenedAdapter | undefined> {
+  const driver = join(SWIFTSHADER_DIR, "vk_swiftshader_icd.json");
+  if (process.platform !== "linux" || !existsSync(driver)) return undefined;
+  // VK_DRIVER_FILES is the present name; loaders before 1.3.207 (Ubuntu 22.04) know only the other one.
+  const before = { ...process.env };
+  process.env["VK_DRIVER_FILES"] = driver;
+  process.env["VK_ICD_FILENAMES"] = driver;
+  // Loaded under its soname, so that Dawn's own dlopen("libvulkan.so.1") finds this one.
+  loadLibrary(join(SWIFTSHADER_DIR, "libvulkan.so.1"));
+  const opened = await request(toggles, {});
+  if (opened) return opened;
+  for (const name of ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"]) {
+    if (before[name] === undefined) Reflect.deleteProperty(process.env, name);
+    else process.env[name] = before[name];
+  }
+  return undefined;
+}
+
+async function request(
+  toggles: string[],
+  options: GPURequestAdapterOptions,
+): Promise<OpenedAdapter | undefined> {
+  // Imported late: on Linux, a loader that is to be found must be loaded before.
+  const { create } = await import("webgpu");
+  const gpu = create(toggles);
+  const adapter = await gpu.requestAdapter(options);
+  return adapter ? { gpu, adapter, summary: adapterSummary(adapter) } : undefined;
+}
+
+/** What the adapter says of itself, and which class of ours it is. */
+export function adapterSummary(adapter: GPUAdapter): AdapterDetails {
+  const { vendor, architecture, device, description } = adapter.info;
+  const kind = adapterClass(adapter.info);
+  return {
+    vendor,
+    architecture,
+    device,
+    description,
+    software: kind !== "hardware",
+    class: kind,
+    driver: description,
+    backend: BACKENDS[process.platform] ?? "vulkan",
+    subgroupMinSize: adapter.info.subgroupMinSize ?? 0,
+    subgroupMaxSize: adapter.info.subgroupMaxSize ?? 0,
+  };
+}
+
+/** The backend that Dawn for Node takes on a platform when none is asked for. */
+const BACKENDS: Readonly<Record<string, "metal" | "d3d12">> = { darwin: "metal", win32: "d3d12" };
+
+function adapterClass(info: GPUAdapterInfo): AdapterClass {
+  if (info.architecture === "swiftshader") return "swiftshader";
+  if (info.vendor === "mesa" && info.architecture === "software") return "mesa-software";
+  return info.isFallbackAdapter ? "other-software" : "hardware";
+}
+
+/** Loads a shared library for the rest of the process. Returns why it could not be loaded, if so. */
+function loadLibrary(path: string): string | undefined {
+  const RTLD_NODELETE = 0x1000; // the library stays, though Node finds no addon in it and says so by throwing
+  try {
+    process.dlopen({ exports: {} }, path, constants.dlopen.RTLD_NOW | RTLD_NODELETE);
+    return undefined;
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return message.includes("did not self-register") ? undefined : message;
+  }
+}
+
+/** True when the system's Vulkan loader can be loaded; it then is, under the name by which Dawn asks for it. */
+function hasVulkanLoader(): boolean {
+  return loadLibrary("libvulkan.so.1") === undefined;
+}
+
+/** What the advice depends on. */
+export interface SystemFacts {
+  readonly platform: string;
+  readonly arch: string;
+  /** `ID` and `ID_LIKE` of /etc/os-release, e.g. ["ubuntu", "debian"]; empty where there is no such file. */
+  readonly distribution: readonly string[];
+  /** `VERSION_CODENAME` of /etc/os-release, e.g. "bookworm". */
+  readonly codename: string;
+  readonly vulkanLoader: boolean;
+  readonly swiftShader: boolean;
+}
+
+function systemFacts(): SystemFacts {
+  const file = "/etc/os-release";
+  const release = parseOsRelease(existsSync(file) ? readFileSync(file, "utf8") : "");
+  const linux = process.platform === "linux";
+  return {
+    platform: process.platform,
+    arch: process.arch,
+    distribution: [release["ID"] ?? "", ...(release["ID_LIKE"] ?? "").split(" ")].filter(Boolean),
+    codename: release["VERSION_CODENAME"] ?? "",
+    vulkanLoader: linux && hasVulkanLoader(),
+    swiftShader: existsSync(SWIFTSHADER_DIR),
+  };
+}
+
+/** The assignments of an os-release file (https://www.freedesktop.org/software/systemd/man/os-release.html). */
+export function parseOsRelease(text: string): Readonly<Record<string, string>> {
+  const pairs = [...text.matchAll(/^(\w+)=(.*)$/gm)];
+  return Object.fromEntries(
+    pairs.map(([, key = "", value = ""]) => [key, value.replace(/^(["'])(.*)\1$/, "$2")]),
+  );
+}
+
+/** Why there is no adapter, and what to do about it on this system. */
+export function noAdapterMessage(facts: SystemFacts, choice?: AdapterChoice): string {
+  const wanted = choice ? `TUNINGFORK_ADAPTER=${choice}: no such adapter` : "no WebGPU adapter";
+  return `${wanted}: ${reason(facts, choice)}; ${nextStep(facts, choice)}`;
+}
+
+function reason(facts: SystemFacts, choice: AdapterChoice | undefined): string {
+  if (choice === "swiftshader") {
+    return facts.swiftShader
+      ? `the SwiftShader in ${SWIFTSHADER_DIR} cannot be loaded`
+      : `SwiftShader is not in ${SWIFTSHADER_DIR}`;
+  }
+  if (facts.platform === "darwin") return "Metal offers no device";
+  if (facts.platform === "win32") return "Direct3D 12 offers no device";
+  if (!facts.vulkanLoader) return "this system has no Vulkan loader (libvulkan.so.1)";
+  if (facts.codename === "bookworm") {
+    return "no Vulkan driver here offers what Dawn requires (Debian 12's own Mesa 22.3 is too old)";
+  }
+  return "no Vulkan driver here offers what Dawn requires";
+}
+
+function nextStep(facts: SystemFacts, choice: AdapterChoice | undefined): string {
+  if (facts.platform === "darwin") {
+    return "run on a Mac (macOS 13 or later) that has a Metal device; virtual machines often have none";
+  }
+  if (facts.platform === "win32") return "install the present driver of your graphics card";
+  if (choice === "hardware") {
+    return "install the Vulkan driver of your graphics card, or unset TUNINGFORK_ADAPTER for a software adapter";
+  }
+  const swiftShader = facts.swiftShader
+    ? `delete ${SWIFTSHADER_DIR} and run: npm run setup`
+    : "run: TUNINGFORK_SETUP=npm npm run setup";
+  if (choice === "swiftshader") return swiftShader;
+  const mesa = mesaCommand(facts);
+  if (choice === "mesa" || facts.arch !== "x64") return mesa;
+  return `${mesa}; or, without root and about ten times slower (SwiftShader), ${swiftShader}`;
+}
+
+function mesaCommand({ distribution, codename }: SystemFacts): string {
+  const packages = "mesa-vulkan-drivers libvulkan1";
+  if (codename === "bookworm") {
+    return `as root run: npm run setup (it takes Mesa 25 from bookworm-backports: apt-get install -t bookworm-backports ${packages})`;
+  }
+  if (distribution.includes("debian") || distribution.includes("ubuntu")) {
+    return `run: sudo apt-get install ${packages}`;
+  }
+  if (distribution.includes("fedora"))
+    return "run: sudo dnf install mesa-vulkan-drivers vulkan-loader";
+  if (distribution.includes("arch")) return "run: sudo pacman -S vulkan-swrast vulkan-icd-loader";
+  return "install Mesa's Vulkan drivers (24 or later) and the Vulkan loader by your package manager";
+}
