@@ -1,0 +1,46 @@
+/**
+ * What a kernel wrapper is given: a place to record dispatches. Nothing runs while it records.
+ */
+import type { DType, Shape, Tensor } from "../tensor.ts";
+import type { Device } from "./device.ts";
+import type { Constants } from "./shader.ts";
+
+export interface Dispatch {
+  /** Shown by Dawn's errors and by the profiler, e.g. `conv2d conv1.weight`. */
+  readonly label: string;
+  /** `shaders/NAME.wgsl`. */
+  readonly shader: string;
+  readonly constants?: Constants;
+  /** Group 0 in binding order: inputs in argument order, then outputs. */
+  readonly tensors: readonly Tensor[];
+  /** The fields of the shader's `struct Params`, by name. */
+  readonly params?: Readonly<Record<string, number>>;
+  readonly workgroups: readonly [number, number?, number?];
+}
+
+export interface Context {
+  readonly device: Device;
+  /** Records one dispatch. @throws ShaderError, ShapeError before anything is encoded. */
+  dispatch(dispatch: Dispatch): void;
+  /** Records a copy between tensors of equal size. */
+  copy(from: Tensor, to: Tensor): void;
+  /** A tensor that lives for the rest of the recording, or until `free`; its memory is then used again. */
+  scratch(shape: Shape, dtype: DType, label: string): Tensor;
+  /** Ends the life of a scratch tensor: what is recorded after may overwrite it. */
+  free(tensor: Tensor): void;
+}
+
+export function ceilDiv(a: number, b: number): number {
+  return Math.ceil(a / b);
+}
+
+/**
+ * A grid of at least `workgroups` workgroups, folded into y above what one dimension may hold. Shaders undo it with
+ * `workgroup_index()` of lib/index.wgsl and return where the index is past the end.
+ */
+export function grid1d(device: Device, workgroups: number): [number, number] {
+  const most = device.limits.maxComputeWorkgroupsPerDimension;
+  if (workgroups <= most) return [Math.max(1, workgroups), 1];
+  const rows = ceilDiv(workgroups, most);
+  return [ceilDiv(workgroups, rows), rows];
+}

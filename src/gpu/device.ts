@@ -1,0 +1,476 @@
+/**
+ * The device: tensors in pooled buffers, compiled pipelines, uploads, reads, and waiting that leaves the cores alone.
+ */
+import {
+  elementCount,
+  formatShape,
+  sizeBytes,
+  type DType,
+  type Shape,
+  type Tensor,
+} from "../tensor.ts";
+import { openAdapter, type OpenAdapterOptions, type OpenedAdapter } from "./adapter.ts";
+import type { Context } from "./context.ts";
+import { DeviceError, ShaderError } from "./errors.ts";
+import { Program, record } from "./program.ts";
+import { loadShader, type Constants, type Shader } from "./shader.ts";
+
+export type TypedArray = Float32Array | Int32Array | Uint32Array | Uint8Array;
+
+export interface DeviceOptions extends OpenAdapterOptions {
+  /** Bind at most this many bytes at once, below what the adapter allows; makes windows testable on small tensors. */
+  readonly maxBindingBytes?: number;
+}
+
+/** Limits that are worth having beyond WebGPU's defaults; each is requested as the adapter offers it. */
+const WANTED_LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupsPerDimension",
+] as const;
+
+const WANTED_FEATURES = ["timestamp-query", "subgroups", "shader-f16"] as const;
+
+export interface Pipeline {
+  readonly shader: Shader;
+  readonly handle: GPUComputePipeline;
+  readonly layouts: readonly GPUBindGroupLayout[];
+}
+
+export interface MemoryUse {
+  /** Bytes in tensors that are alive. */
+  readonly liveBytes: number;
+  /** Bytes in buffers, pooled ones included. */
+  readonly allocatedBytes: number;
+  readonly peakBytes: number;
+  readonly liveTensors: number;
+  /** Buffers created since the device was opened; a steady training step adds none. */
+  readonly buffersCreated: number;
+}
+
+/** What has been sent to the queue since the device was opened; tests hold training to it. */
+export interface Traffic {
+  readonly submits: number;
+  readonly reads: number;
+}
+
+/** Opens the best adapter there is. @throws DeviceError with the next step when there is none. */
+export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
+  const opened = await openAdapter(options);
+  const { adapter } = opened;
+  // GPUBufferUsage, GPUMapMode and the other constants of the WebGPU specification.
+  const { globals } = await import("webgpu");
+  Object.assign(globalThis, globals);
+  const requiredLimits: Record<string, number> = {};
+  for (const limit of WANTED_LIMITS) requiredLimits[limit] = adapter.limits[limit];
+  const requiredFeatures = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));
+  const handle = await adapter.requestDevice({
+    label: "tuningfork",
+    requiredLimits,
+    requiredFeatures: requiredFeatures as GPUFeatureName[],
+  });
+  return new Device(opened, handle, options);
+}
+
+export class Device {
+  readonly handle: GPUDevice;
+  readonly summary: OpenedAdapter["summary"];
+  readonly limits: GPUSupportedLimits;
+  /** The most bytes that one storage binding may show. */
+  readonly maxBindingBytes: number;
+  /** Lanes of a subgroup where the adapter has the feature and one fixed size, else 0. */
+  readonly subgroupSize: number;
+  /** Dawn's instance: collected while the device lives, it takes the process down; kept for ever, it keeps Node running. */
+  readonly #instance: { gpu?: GPU };
+  readonly #pipelines = new Map<string, Promise<Pipeline>>();
+  readonly #freeBuffers = new Map<number, GPUBuffer[]>();
+  readonly #live = new Map<GPUBuffer, number>();
+  readonly #staging = new Map<number, GPUBuffer[]>();
+  #allocatedBytes = 0;
+  #liveBytes = 0;
+  #peakBytes = 0;
+  #buffersCreated = 0;
+  #submits = 0;
+  #reads = 0;
+  #failure: DeviceError | undefined;
+  #destroyed = false;
+
+  constructor(opened: OpenedAdapter, handle: GPUDevice, options: DeviceOptions) {
+    this.#instance = { gpu: opened.gpu };
+    this.handle = handle;
+    this.summary = opened.summary;
+    this.limits = handle.limits;
+    this.maxBindingBytes = Math.min(
+      handle.limits.maxStorageBufferBindingSize,
+      options.maxBindingBytes ?? Number.POSITIVE_INFINITY,
+    );
+    const { subgroupMinSize, subgroupMaxSize } = opened.summary;
+    const fixed = subgroupMinSize > 0 && subgroupMinSize === subgroupMaxSize;
+    this.subgroupSize = handle.features.has("subgroups") && fixed ? subgroupMinSize : 0;
+    handle.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      this.#fail(event.error);
+    });
+    void handle.lost.then((info) => {
+      if (!this.#destroyed)
+        this.#failure ??= new DeviceError(`device: lost (${info.reason}): ${info.message}`, "lost");
+    });
+  }
+
+  #fail(error: GPUError): void {
+    const memory = error.constructor.name === "GPUOutOfMemoryError";
+    this.#failure ??= new DeviceError(
+      `device: ${error.message}`,
+      memory ? "out-of-memory" : "validation",
+    );
+  }
+
+  /** Throws the first error that the device reported since it was last asked. @throws DeviceError */
+  check(): void {
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure) throw failure;
+    if (this.#destroyed) throw new DeviceError("device: used after destroy()", "lost");
+  }
+
+  /** A tensor with undefined contents. @throws DeviceError when no buffer may be that large. */
+  tensor(shape: Shape, dtype: DType, label: string): Tensor {
+    const bytes = Math.max(16, sizeBytes({ shape, dtype }));
+    const buffer = this.#takeBuffer(bytes, `${label} ${formatShape(shape)}`);
+    this.#live.set(buffer, bytes);
+    this.#liveBytes += bytes;
+    return { buffer, offsetBytes: 0, shape, dtype, label };
+  }
+
+  #takeBuffer(bytes: number, label: string): GPUBuffer {
+    this.check();
+    const free = this.#freeBuffers.get(bytes)?.pop();
+    if (free) {
+      free.label = label;
+      return free;
+    }
+    if (bytes > this.limits.maxBufferSize)
+      throw new DeviceError(
+        `out of memory: ${label} asks for ${formatBytes(bytes)}, and this adapter makes buffers of at most ` +
+          `${formatBytes(this.limits.maxBufferSize)}; use a smaller batch or network`,
+        "out-of-memory",
+      );
+    this.handle.pushErrorScope("out-of-memory");
+    const buffer = this.handle.createBuffer({
+      label,
+      size: bytes,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
+    const before = this.#allocatedBytes;
+    void this.handle.popErrorScope().then((error) => {
+      if (error)
+        this.#failure = new DeviceError(
+          `out of memory: ${label} asked for ${formatBytes(bytes)} beside ${formatBytes(before)} in use on ` +
+            `${this.summary.description}; use a smaller batch or network`,
+          "out-of-memory",
+          { cause: error },
+        );
+    });
+    this.#buffersCreated++;
+    this.#allocatedBytes += bytes;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#allocatedBytes);
+    return buffer;
+  }
+
+  /** Gives a tensor's buffer back to the pool. Work already submitted still sees it as it was. */
+  release(...tensors: readonly Tensor[]): void {
+    for (const tensor of tensors) {
+      const bytes = this.#live.get(tensor.buffer);
+      if (bytes === undefined)
+        throw new DeviceError(
+          `release: tensor "${tensor.label}" is not alive; it was released before`,
+          "validation",
+        );
+      this.#live.delete(tensor.buffer);
+      this.#liveBytes -= bytes;
+      const list = this.#freeBuffers.get(bytes);
+      if (list) list.push(tensor.buffer);
+      else this.#freeBuffers.set(bytes, [tensor.buffer]);
+    }
+  }
+
+  /** Destroys the pooled buffers that no tensor uses. */
+  trim(): void {
+    for (const [bytes, buffers] of this.#freeBuffers)
+      for (const buffer of buffers) {
+        buffer.destroy();
+        this.#allocatedBytes -= bytes;
+      }
+    this.#freeBuffers.clear();
+  }
+
+  /** A tensor with the given values; the dtype follows from the array. */
+  upload(values: TypedArray, shape: Shape, label: string): Tensor {
+    const tensor = this.tensor(shape, dtypeOf(values), label);
+    this.write(tensor, values);
+    return tensor;
+  }
+
+  /** Queues new contents for a tensor, after all that was submitted and before all that will be. */
+  write(tensor: Tensor, values: TypedArray): void {
+    const count = elementCount(tensor.shape);
+    if (values.length !== count || dtypeOf(values) !== tensor.dtype)
+      throw new DeviceError(
+        `write "${tensor.label}": expected ${count} values of ${tensor.dtype} for ${formatShape(tensor.shape)}, ` +
+          `got ${values.length} of ${dtypeOf(values)}`,
+        "validation",
+      );
+    let bytes = new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
+    if (bytes.length % 4 !== 0) {
+      const padded = new Uint8Array(sizeBytes(tensor));
+      padded.set(bytes);
+      bytes = padded;
+    }
+    // In pieces: Dawn stages each write in host memory.
+    const PIECE = 64 * 1024 * 1024;
+    for (let start = 0; start < bytes.length; start += PIECE) {
+      const piece = bytes.subarray(start, Math.min(start + PIECE, bytes.length));
+      this.handle.queue.writeBuffer(tensor.buffer, tensor.offsetBytes + start, piece);
+    }
+  }
+
+  /** Sets all bytes of a tensor to zero. */
+  clear(...tensors: readonly Tensor[]): void {
+    const encoder = this.handle.createCommandEncoder({ label: "clear" });
+    for (const tensor of tensors)
+      encoder.clearBuffer(tensor.buffer, tensor.offsetBytes, Math.ceil(sizeBytes(tensor) / 4) * 4);
+    this.handle.queue.submit([encoder.finish()]);
+  }
+
+  /**
+   * Waits for all work and copies a tensor to the host. Large tensors come in pieces, so that the staging memory
+   * stays small.
+   * @param expectedMs how long the queued work should still take; the host sleeps through most of it.
+   * @throws DeviceError what the device reported since it was last asked
+   */
+  async read(tensor: Tensor, expectedMs = 0): Promise<TypedArray> {
+    this.check();
+    this.#reads++;
+    const bytes = sizeBytes(tensor);
+    const result = new Uint8Array(bytes);
+    const PIECE = 64 * 1024 * 1024;
+    for (let start = 0; start < bytes; start += PIECE) {
+      const size = Math.min(PIECE, bytes - start);
+      const staging = this.#takeStaging(size);
+      const encoder = this.handle.createCommandEncoder({ label: `read ${tensor.label}` });
+      encoder.copyBufferToBuffer(tensor.buffer, tensor.offsetBytes + start, staging, 0, size);
+      this.handle.queue.submit([encoder.finish()]);
+      if (start === 0) await sleepMost(expectedMs);
+      await staging.mapAsync(GPUMapMode.READ, 0, size);
+      result.set(new Uint8Array(staging.getMappedRange(0, size)), start);
+      staging.unmap();
+      this.#staging.get(staging.size)?.push(staging);
+    }
+    this.check();
+    return typedView(result, tensor.dtype, elementCount(tensor.shape));
+  }
+
+  /** `read` for float32 tensors. */
+  async readFloats(tensor: Tensor, expectedMs = 0): Promise<Float32Array> {
+    const values = await this.read(tensor, expectedMs);
+    if (!(values instanceof Float32Array))
+      throw new DeviceError(`readFloats "${tensor.label}": it holds ${tensor.dtype}`, "validation");
+    return values;
+  }
+
+  #takeStaging(bytes: number): GPUBuffer {
+    const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
+    const list = this.#staging.get(size) ?? [];
+    this.#staging.set(size, list);
+    return (
+      list.pop() ??
+      this.handle.createBuffer({
+        label: "staging",
+        size,
+        usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+      })
+    );
+  }
+
+  /** Compiles a shader with its constants, once. @throws ShaderError with the compiler's messages */
+  pipeline(shaderName: string, constants: Constants = {}): Promise<Pipeline> {
+    const key = pipelineKey(shaderName, constants);
+    let pipeline = this.#pipelines.get(key);
+    if (!pipeline) {
+      pipeline = this.#compile(shaderName, constants);
+      this.#pipelines.set(key, pipeline);
+    }
+    return pipeline;
+  }
+
+  async #compile(shaderName: string, constants: Constants): Promise<Pipeline> {
+    const shader = loadShader(shaderName, constants);
+    const label = pipelineKey(shaderName, constants);
+    this.handle.pushErrorScope("validation");
+    const module = this.handle.createShaderModule({ label, code: shader.code });
+    const layouts = bindGroupLayouts(this.handle, shader, label);
+    const creation = this.handle.createComputePipelineAsync({
+      label,
+      layout: this.handle.createPipelineLayout({ label, bindGroupLayouts: layouts }),
+      compute: { module, entryPoint: "main", constants: shader.overrides },
+    });
+    const scope = this.handle.popErrorScope();
+    try {
+      const handle = await creation;
+      await scope;
+      return { shader, handle, layouts };
+    } catch (cause) {
+      await scope;
+      throw await shaderError(module, shader, constants, cause);
+    }
+  }
+
+  /** Records a program: its pipelines are compiled and its bind groups made when the promise resolves. */
+  record(label: string, build: (ctx: Context) => void): Promise<Program> {
+    return record(this, label, build);
+  }
+
+  /** Records, submits once and forgets: for single operations. */
+  async run(label: string, build: (ctx: Context) => void): Promise<void> {
+    const program = await this.record(label, build);
+    try {
+      this.submit(program);
+    } finally {
+      program.destroy();
+    }
+  }
+
+  /** Submits programs, in order, as one submission. @throws DeviceError what the device reported before */
+  submit(...programs: readonly Program[]): void {
+    this.check();
+    const encoder = this.handle.createCommandEncoder({
+      label: programs.map((p) => p.label).join(", "),
+    });
+    for (const program of programs) program.encode(encoder);
+    this.handle.queue.submit([encoder.finish()]);
+    this.#submits++;
+  }
+
+  /**
+   * Resolves when all submitted work is done.
+   * @param expectedMs how long it should still take; the host sleeps through most of it, since a pending promise of
+   * Dawn's keeps a core busy that a software adapter needs.
+   */
+  async finish(expectedMs = 0): Promise<void> {
+    await sleepMost(expectedMs);
+    await this.handle.queue.onSubmittedWorkDone();
+    this.check();
+  }
+
+  memory(): MemoryUse {
+    return {
+      liveBytes: this.#liveBytes,
+      allocatedBytes: this.#allocatedBytes,
+      peakBytes: this.#peakBytes,
+      liveTensors: this.#live.size,
+      buffersCreated: this.#buffersCreated,
+    };
+  }
+
+  traffic(): Traffic {
+    return { submits: this.#submits, reads: this.#reads };
+  }
+
+  /** Frees everything. The process can exit afterwards. */
+  destroy(): void {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    this.#pipelines.clear();
+    this.handle.destroy();
+    delete this.#instance.gpu;
+  }
+}
+
+function pipelineKey(shaderName: string, constants: Constants): string {
+  const sorted = Object.entries(constants).sort(([a], [b]) => (a < b ? -1 : 1));
+  return [shaderName, ...sorted.map(([key, value]) => `${key}=${String(value)}`)].join(" ");
+}
+
+function bindGroupLayouts(handle: GPUDevice, shader: Shader, label: string): GPUBindGroupLayout[] {
+  const tensors = handle.createBindGroupLayout({
+    label: `${label} tensors`,
+    entries: shader.bindings.map((access, binding) => ({
+      binding,
+      visibility: GPUShaderStage.COMPUTE,
+      buffer: { type: access === "read" ? "read-only-storage" : "storage" },
+    })),
+  });
+  if (shader.params.length === 0) return [tensors];
+  const params = handle.createBindGroupLayout({
+    label: `${label} params`,
+    entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform" } }],
+  });
+  return [tensors, params];
+}
+
+async function shaderError(
+  module: GPUShaderModule,
+  shader: Shader,
+  constants: Constants,
+  cause: unknown,
+): Promise<ShaderError> {
+  const file = `${shader.name}.wgsl`;
+  const info = await module.getCompilationInfo();
+  const messages = info.messages.map((m) => ({
+    type: m.type,
+    line: m.lineNum,
+    column: m.linePos,
+    text: m.message,
+  }));
+  const inForce = Object.entries(constants).map(([key, value]) => `${key}=${String(value)}`);
+  const errors = messages.filter((m) => m.type === "error");
+  const lines = errors.map((m) => `${file}:${m.line}:${m.column} ${m.text}`);
+  if (lines.length === 0)
+    lines.push(`${file} ${cause instanceof Error ? cause.message : String(cause)}`);
+  return new ShaderError(
+    `${lines.join("\n")} (constants ${inForce.join(" ") || "none"})`,
+    { file, messages, constants },
+    { cause },
+  );
+}
+
+function dtypeOf(values: TypedArray): DType {
+  if (values instanceof Float32Array) return "float32";
+  if (values instanceof Int32Array) return "int32";
+  return values instanceof Uint32Array ? "uint32" : "uint8";
+}
+
+function typedView(bytes: Uint8Array, dtype: DType, count: number): TypedArray {
+  switch (dtype) {
+    case "float32":
+      return new Float32Array(bytes.buffer, 0, count);
+    case "int32":
+      return new Int32Array(bytes.buffer, 0, count);
+    case "uint32":
+      return new Uint32Array(bytes.buffer, 0, count);
+    case "uint8":
+      return new Uint8Array(bytes.buffer, 0, count);
+  }
+}
+
+/** Sleeps through nine tenths of a wait that is long enough for the timer to be worth it. */
+async function sleepMost(expectedMs: number): Promise<void> {
+  if (expectedMs > 4) await new Promise((resolve) => setTimeout(resolve, expectedMs * 0.9));
+}
+
+/** `295.0 MB`: bytes in powers of ten, as memory is sold and as the tables of this project print it. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ""}`;
+}

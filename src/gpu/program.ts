@@ -1,0 +1,340 @@
+/**
+ * A program: dispatches recorded once, with their pipelines compiled and their bind groups and parameter blocks made,
+ * that runs any number of times without creating anything.
+ */
+import { elementCount, sizeBytes, type DType, type Shape, type Tensor } from "../tensor.ts";
+import type { Context, Dispatch } from "./context.ts";
+import type { Device, Pipeline } from "./device.ts";
+import { DeviceError, ShaderError } from "./errors.ts";
+import { packParams } from "./shader.ts";
+
+type Command =
+  | {
+      readonly kind: "dispatch";
+      readonly dispatch: Dispatch;
+      readonly pipeline: Pipeline;
+      readonly groups: readonly GPUBindGroup[];
+    }
+  | { readonly kind: "copy"; readonly from: Tensor; readonly to: Tensor };
+
+/** GPU time of one dispatch of a program. */
+export interface DispatchTime {
+  readonly label: string;
+  readonly shader: string;
+  readonly ms: number;
+}
+
+export class Program {
+  readonly label: string;
+  readonly #device: Device;
+  readonly #commands: readonly Command[];
+  readonly #scratch: readonly Tensor[];
+  readonly #params: GPUBuffer | undefined;
+  #destroyed = false;
+
+  constructor(
+    device: Device,
+    label: string,
+    commands: readonly Command[],
+    scratch: readonly Tensor[],
+    params: GPUBuffer | undefined,
+  ) {
+    this.#device = device;
+    this.label = label;
+    this.#commands = commands;
+    this.#scratch = scratch;
+    this.#params = params;
+  }
+
+  /** What the program dispatches, in order: for tests, profiles and a look at what a model does. */
+  get dispatches(): readonly Dispatch[] {
+    return this.#commands.flatMap((command) =>
+      command.kind === "dispatch" ? [command.dispatch] : [],
+    );
+  }
+
+  /** Writes the program into an encoder. */
+  encode(encoder: GPUCommandEncoder): void {
+    if (this.#destroyed)
+      throw new DeviceError(`program "${this.label}": run after destroy()`, "validation");
+    let pass: GPUComputePassEncoder | undefined;
+    for (const command of this.#commands) {
+      if (command.kind === "copy") {
+        pass?.end();
+        pass = undefined;
+        encodeCopy(encoder, command.from, command.to);
+      } else {
+        pass ??= encoder.beginComputePass({ label: this.label });
+        encodeDispatch(pass, command);
+      }
+    }
+    pass?.end();
+  }
+
+  /**
+   * Runs once with every dispatch in a pass of its own and returns their GPU times.
+   * @throws DeviceError when the adapter has no timestamp queries
+   */
+  async time(): Promise<DispatchTime[]> {
+    const { handle } = this.#device;
+    if (!handle.features.has("timestamp-query"))
+      throw new DeviceError(
+        "time: this adapter has no timestamp-query; time whole programs instead",
+        "validation",
+      );
+    const dispatches = this.dispatches;
+    const count = dispatches.length * 2;
+    const querySet = handle.createQuerySet({ type: "timestamp", count });
+    const usage = GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC;
+    const resolved = handle.createBuffer({ label: "timestamps", size: count * 8, usage });
+    const encoder = handle.createCommandEncoder({ label: `time ${this.label}` });
+    let query = 0;
+    for (const command of this.#commands) {
+      if (command.kind === "copy") {
+        encodeCopy(encoder, command.from, command.to);
+        continue;
+      }
+      const pass = encoder.beginComputePass({
+        label: command.dispatch.label,
+        timestampWrites: {
+          querySet,
+          beginningOfPassWriteIndex: query++,
+          endOfPassWriteIndex: query++,
+        },
+      });
+      encodeDispatch(pass, command);
+      pass.end();
+    }
+    encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
+    handle.queue.submit([encoder.finish()]);
+    const words = await this.#device.read({
+      buffer: resolved,
+      offsetBytes: 0,
+      shape: [count * 2],
+      dtype: "uint32",
+      label: "timestamps",
+    });
+    resolved.destroy();
+    querySet.destroy();
+    const ns = (index: number) => (words[index * 2] ?? 0) + (words[index * 2 + 1] ?? 0) * 2 ** 32;
+    return dispatches.map(({ label, shader }, i) => ({
+      label,
+      shader,
+      ms: (ns(i * 2 + 1) - ns(i * 2)) / 1e6,
+    }));
+  }
+
+  /** Gives the scratch tensors back. */
+  destroy(): void {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    this.#device.release(...this.#scratch);
+    this.#params?.destroy();
+  }
+}
+
+function encodeDispatch(
+  pass: GPUComputePassEncoder,
+  command: Command & { kind: "dispatch" },
+): void {
+  pass.setPipeline(command.pipeline.handle);
+  command.groups.forEach((group, index) => {
+    pass.setBindGroup(index, group);
+  });
+  const [x, y = 1, z = 1] = command.dispatch.workgroups;
+  pass.dispatchWorkgroups(x, y, z);
+}
+
+function encodeCopy(encoder: GPUCommandEncoder, from: Tensor, to: Tensor): void {
+  encoder.copyBufferToBuffer(
+    from.buffer,
+    from.offsetBytes,
+    to.buffer,
+    to.offsetBytes,
+    sizeBytes(from),
+  );
+}
+
+/** Records `build`'s dispatches, compiles what they need and makes their bind groups. */
+export async function record(
+  device: Device,
+  label: string,
+  build: (ctx: Context) => void,
+): Promise<Program> {
+  const recorder = new Recorder(device);
+  try {
+    build(recorder);
+    return await recorder.finish(label);
+  } catch (error) {
+    recorder.abandon();
+    throw error;
+  }
+}
+
+class Recorder implements Context {
+  readonly device: Device;
+  readonly #recorded: (Dispatch | { from: Tensor; to: Tensor })[] = [];
+  /** Scratch tensors by size in bytes that are free to be used again within this program. */
+  readonly #free: Tensor[] = [];
+  readonly #scratch: Tensor[] = [];
+
+  constructor(device: Device) {
+    this.device = device;
+  }
+
+  dispatch(dispatch: Dispatch): void {
+    const [x, y = 1, z = 1] = dispatch.workgroups;
+    const most = this.device.limits.maxComputeWorkgroupsPerDimension;
+    if (![x, y, z].every((size) => Number.isInteger(size) && size > 0 && size <= most))
+      throw new DeviceError(
+        `${dispatch.label}: workgroups [${x},${y},${z}] are outside 1 to ${most}; use grid1d`,
+        "validation",
+      );
+    this.#recorded.push(dispatch);
+  }
+
+  copy(from: Tensor, to: Tensor): void {
+    if (sizeBytes(from) !== sizeBytes(to))
+      throw new DeviceError(
+        `copy "${from.label}" to "${to.label}": ${sizeBytes(from)} bytes vs ${sizeBytes(to)}`,
+        "validation",
+      );
+    this.#recorded.push({ from, to });
+  }
+
+  scratch(shape: Shape, dtype: DType, label: string): Tensor {
+    const bytes = sizeBytes({ shape, dtype });
+    // Best fit among what this program has freed, unless that would waste more than half of it.
+    const fits = this.#free
+      .filter((tensor) => sizeBytes(tensor) >= bytes && sizeBytes(tensor) <= 2 * bytes + 4096)
+      .sort((a, b) => sizeBytes(a) - sizeBytes(b));
+    const [reused] = fits;
+    if (reused) {
+      this.#free.splice(this.#free.indexOf(reused), 1);
+      return { ...reused, shape, dtype, label };
+    }
+    const fresh = this.device.tensor(shape, dtype, label);
+    this.#scratch.push(fresh);
+    return fresh;
+  }
+
+  free(tensor: Tensor): void {
+    const whole = this.#scratch.find((scratch) => scratch.buffer === tensor.buffer);
+    if (!whole || this.#free.includes(whole))
+      throw new DeviceError(
+        `free: "${tensor.label}" is no live scratch tensor of this recording`,
+        "validation",
+      );
+    this.#free.push(whole);
+  }
+
+  abandon(): void {
+    this.device.release(...this.#scratch);
+  }
+
+  async finish(label: string): Promise<Program> {
+    const pipelines = await Promise.all(
+      this.#recorded.map((entry) =>
+        "shader" in entry
+          ? this.device.pipeline(entry.shader, entry.constants)
+          : Promise.resolve(undefined),
+      ),
+    );
+    const stride = Math.max(this.device.limits.minUniformBufferOffsetAlignment, 16);
+    const { bytes, offsets } = packAll(this.#recorded, pipelines, stride);
+    const params = bytes.length > 0 ? uploadParams(this.device, label, bytes) : undefined;
+    const commands = this.#recorded.map((entry, i): Command => {
+      const pipeline = pipelines[i];
+      if (!("shader" in entry) || !pipeline)
+        return { kind: "copy", ...(entry as { from: Tensor; to: Tensor }) };
+      const groups = bindGroups(this.device, entry, pipeline, params, offsets[i] ?? 0);
+      return { kind: "dispatch", dispatch: entry, pipeline, groups };
+    });
+    return new Program(this.device, label, commands, this.#scratch, params);
+  }
+}
+
+function packAll(
+  recorded: readonly (Dispatch | { from: Tensor; to: Tensor })[],
+  pipelines: readonly (Pipeline | undefined)[],
+  stride: number,
+): { bytes: Uint8Array<ArrayBuffer>; offsets: number[] } {
+  const offsets: number[] = [];
+  const blocks: { at: number; block: ArrayBuffer }[] = [];
+  let end = 0;
+  recorded.forEach((entry, i) => {
+    const shader = pipelines[i]?.shader;
+    offsets.push(end);
+    if (!("shader" in entry) || !shader || shader.params.length === 0) return;
+    const block = packParams(shader, entry.params ?? {});
+    blocks.push({ at: end, block });
+    end += Math.ceil(block.byteLength / stride) * stride;
+  });
+  const bytes = new Uint8Array(end);
+  for (const { at, block } of blocks) bytes.set(new Uint8Array(block), at);
+  return { bytes, offsets };
+}
+
+function uploadParams(device: Device, label: string, bytes: Uint8Array<ArrayBuffer>): GPUBuffer {
+  const buffer = device.handle.createBuffer({
+    label: `${label} params`,
+    size: bytes.length,
+    usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+  });
+  device.handle.queue.writeBuffer(buffer, 0, bytes);
+  return buffer;
+}
+
+function bindGroups(
+  device: Device,
+  dispatch: Dispatch,
+  pipeline: Pipeline,
+  params: GPUBuffer | undefined,
+  paramsOffset: number,
+): GPUBindGroup[] {
+  const { shader, layouts } = pipeline;
+  const [tensorLayout, paramsLayout] = layouts;
+  const { label } = dispatch;
+  if (dispatch.tensors.length !== shader.bindings.length || !tensorLayout)
+    throw new ShaderError(
+      `${label}: ${shader.name}.wgsl has ${shader.bindings.length} bindings, got ${dispatch.tensors.length} tensors`,
+      { file: `${shader.name}.wgsl` },
+    );
+  for (const tensor of dispatch.tensors) checkBinding(device, label, tensor);
+  const tensors = device.handle.createBindGroup({
+    label,
+    layout: tensorLayout,
+    entries: dispatch.tensors.map((tensor, binding) => ({
+      binding,
+      resource: {
+        buffer: tensor.buffer,
+        offset: tensor.offsetBytes,
+        size: Math.max(4, sizeBytes(tensor)),
+      },
+    })),
+  });
+  if (!paramsLayout || !params) return [tensors];
+  const size = Math.max(16, Math.ceil((shader.params.length * 4) / 16) * 16);
+  const block = device.handle.createBindGroup({
+    label: `${label} params`,
+    layout: paramsLayout,
+    entries: [{ binding: 0, resource: { buffer: params, offset: paramsOffset, size } }],
+  });
+  return [tensors, block];
+}
+
+function checkBinding(device: Device, label: string, tensor: Tensor): void {
+  const bytes = sizeBytes(tensor);
+  const alignment = device.limits.minStorageBufferOffsetAlignment;
+  if (bytes > device.maxBindingBytes)
+    throw new DeviceError(
+      `${label}: "${tensor.label}" of ${elementCount(tensor.shape)} elements takes ${bytes} bytes, and one binding ` +
+        `holds at most ${device.maxBindingBytes}; the kernel must work in windows`,
+      "validation",
+    );
+  if (tensor.offsetBytes % alignment !== 0)
+    throw new DeviceError(
+      `${label}: "${tensor.label}" starts at byte ${tensor.offsetBytes}, no multiple of ${alignment}`,
+      "validation",
+    );
+}

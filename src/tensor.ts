@@ -1,0 +1,74 @@
+/**
+ * A tensor is a labelled, shaped view of a GPU buffer: row-major, dense, no strides.
+ */
+import { ShapeError } from "./gpu/errors.ts";
+
+export type DType = "float32" | "int32" | "uint32" | "uint8";
+
+export type Shape = readonly number[];
+
+export interface Tensor {
+  readonly buffer: GPUBuffer;
+  /** Where the first element lies in the buffer, in bytes; a multiple of the binding alignment (256). */
+  readonly offsetBytes: number;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly label: string;
+}
+
+const BYTES: Record<DType, number> = { float32: 4, int32: 4, uint32: 4, uint8: 1 };
+
+export function elementCount(shape: Shape): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** Bytes of a tensor, rounded up to the 4 that WebGPU copies and binds in. */
+export function sizeBytes(tensor: { shape: Shape; dtype: DType }): number {
+  return Math.ceil((elementCount(tensor.shape) * BYTES[tensor.dtype]) / 4) * 4;
+}
+
+/** `[8,7,7,2048]`, as errors and summaries print shapes. */
+export function formatShape(shape: Shape): string {
+  return `[${shape.join(",")}]`;
+}
+
+/**
+ * The same elements in another shape.
+ * @throws ShapeError when the element counts differ.
+ */
+export function reshape(tensor: Tensor, shape: Shape): Tensor {
+  if (elementCount(shape) !== elementCount(tensor.shape))
+    throw new ShapeError(
+      "reshape",
+      `"${tensor.label}" ${formatShape(tensor.shape)} has ${elementCount(tensor.shape)} elements, ` +
+        `${formatShape(shape)} has ${elementCount(shape)}`,
+      { from: tensor.shape, to: shape },
+    );
+  return { ...tensor, shape };
+}
+
+/** Elements `start` to `start + count` of the leading axis. The caller keeps the offset aligned (see windows.ts). */
+export function slice(tensor: Tensor, start: number, count: number): Tensor {
+  const [, ...rest] = tensor.shape;
+  const rowBytes = elementCount(rest) * BYTES[tensor.dtype];
+  return {
+    ...tensor,
+    offsetBytes: tensor.offsetBytes + start * rowBytes,
+    shape: [count, ...rest],
+    label: `${tensor.label}[${start}:${start + count}]`,
+  };
+}
+
+/**
+ * Fails when a tensor has not the shape that an op needs.
+ * @throws ShapeError naming the op, the tensor and both shapes.
+ */
+export function expectShape(op: string, name: string, tensor: Tensor, expected: Shape): void {
+  const got = tensor.shape;
+  if (got.length !== expected.length || got.some((size, axis) => size !== expected[axis]))
+    throw new ShapeError(
+      op,
+      `${name} "${tensor.label}": expected ${formatShape(expected)}, got ${formatShape(got)}`,
+      { expected, got },
+    );
+}

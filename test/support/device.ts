@@ -1,0 +1,28 @@
+/**
+ * One device for a whole test file. Without an adapter its tests skip with the reason; TUNINGFORK_REQUIRE_GPU=1 fails.
+ */
+import { openDevice, type Device, type DeviceOptions } from "../../src/gpu/device.ts";
+
+/** Opens a device before the tests of the enclosing `describe` and destroys it after; errors fail the test that met them. */
+export function useDevice(options: DeviceOptions = {}): () => Device {
+  let device: Device | undefined;
+  before(async function () {
+    try {
+      device = await openDevice(options);
+    } catch (error) {
+      if (process.env["TUNINGFORK_REQUIRE_GPU"] === "1") throw error;
+      console.log(`      skipped: ${error instanceof Error ? error.message : String(error)}`);
+      this.skip();
+    }
+  });
+  afterEach(async () => {
+    await device?.finish();
+  });
+  after(() => {
+    device?.destroy();
+  });
+  return () => {
+    if (!device) throw new Error("useDevice: asked for the device outside of a test");
+    return device;
+  };
+}
