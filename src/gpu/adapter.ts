@@ -30,7 +30,7 @@ export interface AdapterDetails {
   readonly subgroupMaxSize: number;
 }
 
-export interface AdapterOptions {
+export interface OpenAdapterOptions {
   /** Dawn toggles to enable beside ours, e.g. `allow_unsafe_apis`. */
   readonly enableToggles?: readonly string[];
   /** Insist on one kind of adapter. Default: the environment's `TUNINGFORK_ADAPTER`, else the best there is. */
@@ -54,7 +54,7 @@ export const SWIFTSHADER_DIR = join(
  * Opens the best adapter of this system; see `docs/environment.md` for `TUNINGFORK_ADAPTER`.
  * Throws a `DeviceError` of kind `no-adapter` whose message ends with the next step for this system.
  */
-export async function openAdapter(options: AdapterOptions = {}): Promise<OpenedAdapter> {
+export async function openAdapter(options: OpenAdapterOptions = {}): Promise<OpenedAdapter> {
   const choice = options.choice ?? adapterChoice(process.env["TUNINGFORK_ADAPTER"]);
   const toggles = [
     // Otherwise Dawn rounds timestamps to 65.536 us, longer than many of our kernels take.
