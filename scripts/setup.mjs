@@ -217,11 +217,11 @@ async function runBuild() {
  */
 async function probe() {
   const script = path.join(ROOT, "scripts", "probe_adapter.mjs");
-  const { code, signal, stdout } = await run(process.execPath, [script]);
-  const last = stdout.trim().split("\n").pop() ?? "";
+  const result = await run(process.execPath, [script]);
+  const last = result.stdout.trim().split("\n").pop() ?? "";
   if (last.startsWith("{")) return JSON.parse(last);
   return {
-    error: `opening the adapter ended its process (${signal ?? `exit code ${code}`}); run: npx tuningfork doctor`,
+    error: `opening the adapter failed (${ended(result)}); run: npx tuningfork doctor`,
   };
 }
 
@@ -327,7 +327,9 @@ async function apt(args) {
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   const wait = ["-o", "DPkg::Lock::Timeout=300"];
   const result = await run("apt-get", [...wait, ...args], { env });
-  if (result.code !== 0) throw new Error(`apt-get ${args[0]} failed: ${lastLines(result)}`);
+  if (result.code !== 0) {
+    throw new Error(`apt-get ${args[0]} failed (${ended(result)}):\n${lastLines(result)}`);
+  }
 }
 
 async function installSwiftShader() {
@@ -361,7 +363,10 @@ async function npm(args, cwd) {
     result.stderr,
   );
   const next = network ? "; connect to the network and run this again" : "";
-  throw new Error(`npm ${args.slice(0, 2).join(" ")} failed: ${lastLines(result)}${next}`);
+  const command = args.filter((argument) => !argument.startsWith("-")).slice(0, 2);
+  throw new Error(
+    `npm ${command.join(" ")} failed (${ended(result)}${next}):\n${lastLines(result)}`,
+  );
 }
 
 /**
@@ -384,10 +389,15 @@ function run(command, args, options = {}) {
   });
 }
 
-/** @param {{ code: number | null, stdout: string, stderr: string }} result */
-function lastLines({ code, stdout, stderr }) {
-  const text = (stderr.trim() || stdout.trim()).split("\n").slice(-15).join("\n");
-  return `exit code ${code}\n${text}\n`;
+/** @param {{ code: number | null, signal: string | null }} result */
+function ended({ code, signal }) {
+  return signal ?? `exit code ${code}`;
+}
+
+/** @param {{ stdout: string, stderr: string }} result */
+function lastLines({ stdout, stderr }) {
+  const text = stderr.trim() || stdout.trim();
+  return text.split("\n").slice(-15).join("\n");
 }
 
 /**
@@ -402,7 +412,7 @@ async function step(name, action) {
     await action();
     process.stdout.write(` ${seconds(started)}\n`);
   } catch (error) {
-    process.stdout.write(" failed\n");
+    process.stdout.write(` failed, ${seconds(started)}\n`);
     throw error;
   }
 }
