@@ -9,7 +9,7 @@ import {
   type Shape,
   type Tensor,
 } from "../tensor.ts";
-import { openAdapter, type AdapterOptions, type OpenedAdapter } from "./adapter.ts";
+import { openAdapter, type OpenAdapterOptions, type OpenedAdapter } from "./adapter.ts";
 import type { Context } from "./context.ts";
 import { DeviceError, ShaderError } from "./errors.ts";
 import { Program, record } from "./program.ts";
@@ -17,7 +17,7 @@ import { loadShader, type Constants, type Shader } from "./shader.ts";
 
 export type TypedArray = Float32Array | Int32Array | Uint32Array | Uint8Array;
 
-export interface DeviceOptions extends AdapterOptions {
+export interface DeviceOptions extends OpenAdapterOptions {
   /** Bind at most this many bytes at once, below what the adapter allows; makes windows testable on small tensors. */
   readonly maxBindingBytes?: number;
 }
