@@ -1,0 +1,347 @@
+/**
+ * Two-dimensional convolution (cross-correlation, as all frameworks have it) and its three gradients.
+ *
+ * With r = oh * strideH - padTop + kh * dilationH and c = ow * strideW - padLeft + kw * dilationW, terms outside of x left out:
+ *   y[n,oh,ow,co]    = b[co] + sum over kh,kw,ci of x[n,r,c,ci] * w[kh,kw,ci,co]
+ *   dw[kh,kw,ci,co]  = sum over n,oh,ow of x[n,r,c,ci] * dy[n,oh,ow,co]
+ *   dx[n,r,c,ci]     = sum over the (oh,kh), (ow,kw) that reach r, c and over co of dy[n,oh,ow,co] * w[kh,kw,ci,co]
+ *   db[co]           = sum over n,oh,ow of dy[n,oh,ow,co]
+ *
+ * x, y and their gradients may exceed one binding: the work then goes window by window over the batch.
+ */
+import type { Context } from "../gpu/context.ts";
+import { ceilDiv, grid1d } from "../gpu/context.ts";
+import type { Device } from "../gpu/device.ts";
+import { ShapeError } from "../gpu/errors.ts";
+import {
+  conv2dGeometry,
+  conv2dParams,
+  type Conv2dGeometry,
+  type Conv2dSizes,
+} from "../geometry.ts";
+import {
+  elementCount,
+  expectShape,
+  formatShape,
+  reshape,
+  sizeBytes,
+  type Tensor,
+} from "../tensor.ts";
+import { biasGrad } from "./bias_grad.ts";
+import {
+  conv2dInputGradSubgroup,
+  conv2dSubgroup,
+  conv2dSubgroupUnsupported,
+  conv2dWeightGradSubgroup,
+  conv2dWeightGradSubgroupSplits,
+} from "./conv2d_subgroup.ts";
+import { sumSplits } from "./sum_splits.ts";
+import { forEachWindow } from "./windows.ts";
+
+export const CONV2D_ALGORITHMS = ["direct", "implicit_gemm", "subgroup"] as const;
+export type Conv2dAlgorithm = (typeof CONV2D_ALGORITHMS)[number];
+
+export type Conv2dPass = "forward" | "input_grad" | "weight_grad";
+
+export interface Conv2dOptions extends Conv2dSizes {
+  /** Force a variant; default: `chooseConv2dAlgorithm`. */
+  readonly algorithm?: Conv2dAlgorithm;
+}
+
+export interface Conv2dInputs {
+  /** [n,inH,inW,inC] */
+  readonly x: Tensor;
+  /** [kH,kW,inC,outC] */
+  readonly w: Tensor;
+  /** [outC] */
+  readonly b?: Tensor | undefined;
+}
+
+/** What an algorithm does within one window, whose batch size the geometry holds; all tensors fit in one binding. */
+interface Implementation {
+  /** Why it cannot run, as the end of an error; undefined where it can. */
+  readonly unsupported: (
+    device: Device,
+    geometry: Conv2dGeometry,
+    pass: Conv2dPass,
+  ) => string | undefined;
+  readonly forward: (
+    ctx: Context,
+    inputs: Conv2dInputs,
+    geometry: Conv2dGeometry,
+    y: Tensor,
+  ) => void;
+  readonly inputGrad: (
+    ctx: Context,
+    inputs: { dy: Tensor; w: Tensor },
+    geometry: Conv2dGeometry,
+    dx: Tensor,
+  ) => void;
+  /** How many partial sums the weight gradient wants; it may get fewer. */
+  readonly weightGradSplits: (device: Device, geometry: Conv2dGeometry) => number;
+  /** partials [splits,kH,kW,inC,outC]: every split is written (=), zeros where it has no pixels. */
+  readonly weightGrad: (
+    ctx: Context,
+    inputs: { x: Tensor; dy: Tensor },
+    geometry: Conv2dGeometry,
+    partials: Tensor,
+  ) => void;
+}
+
+const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Implementation>> = {
+  direct: {
+    unsupported: () => undefined,
+    forward: conv2dDirect,
+    inputGrad: conv2dInputGradDirect,
+    weightGradSplits: () => 1,
+    weightGrad: conv2dWeightGradDirect,
+  },
+  implicit_gemm: {
+    unsupported: () => undefined,
+    forward: conv2dImplicitGemm,
+    inputGrad: conv2dInputGradImplicitGemm,
+    weightGradSplits: conv2dWeightGradImplicitGemmSplits,
+    weightGrad: conv2dWeightGradImplicitGemm,
+  },
+  subgroup: {
+    unsupported: conv2dSubgroupUnsupported,
+    forward: conv2dSubgroup,
+    inputGrad: conv2dInputGradSubgroup,
+    weightGradSplits: conv2dWeightGradSubgroupSplits,
+    weightGrad: conv2dWeightGradSubgroup,
+  },
+};
+
+/**
+ * The algorithm for a geometry on this device. GPUs share tiles through workgroup memory; software adapters run that
+ * several times slower than values broadcast within a subgroup.
+ */
+export function chooseConv2dAlgorithm(
+  device: Device,
+  geometry: Conv2dGeometry,
+  pass: Conv2dPass,
+): Conv2dAlgorithm {
+  const takesSubgroup =
+    device.summary.software &&
+    device.subgroupSize > 0 &&
+    IMPLEMENTATIONS.subgroup.unsupported(device, geometry, pass) === undefined;
+  return takesSubgroup ? "subgroup" : "implicit_gemm";
+}
+
+/**
+ * y = x * w + b.
+ * x [n,inH,inW,inC] NHWC, w [kH,kW,inC,outC] HWIO, b [outC] or none, y [n,outH,outW,outC].
+ * Shaders: conv2d.wgsl and its variants.  Writes y (=).
+ */
+export function conv2d(
+  ctx: Context,
+  { x, w, b }: Conv2dInputs,
+  options: Conv2dOptions,
+  y: Tensor,
+): void {
+  const g = conv2dGeometry(x.shape, w.shape, options, "conv2d");
+  if (b) expectShape("conv2d", "b", b, [g.outC]);
+  expectShape("conv2d", "y", y, [g.n, g.outH, g.outW, g.outC]);
+  expectFloats("conv2d", { x, w, b, y });
+  expectOneBinding("conv2d", ctx.device, "w", w);
+  const { forward } = implementation("conv2d", ctx.device, g, "forward", options.algorithm);
+  forEachWindow(ctx.device, [x, y], ([xs = x, ys = y], { count }) => {
+    forward(ctx, { x: xs, w, b }, { ...g, n: count }, ys);
+  });
+}
+
+/**
+ * dx, the gradient of the input; dx's shape says which sizes of x are meant.
+ * dy [n,outH,outW,outC], w [kH,kW,inC,outC], dx [n,inH,inW,inC].
+ * Shaders: conv2d_input_grad.wgsl and its variants.  Writes dx (=).
+ */
+export function conv2dInputGrad(
+  ctx: Context,
+  { dy, w }: { dy: Tensor; w: Tensor },
+  options: Conv2dOptions,
+  dx: Tensor,
+): void {
+  const g = conv2dGeometry(dx.shape, w.shape, options, "conv2dInputGrad");
+  expectShape("conv2dInputGrad", "dy", dy, [g.n, g.outH, g.outW, g.outC]);
+  expectFloats("conv2dInputGrad", { dy, w, dx });
+  expectOneBinding("conv2dInputGrad", ctx.device, "w", w);
+  const { inputGrad } = implementation(
+    "conv2dInputGrad",
+    ctx.device,
+    g,
+    "input_grad",
+    options.algorithm,
+  );
+  forEachWindow(ctx.device, [dy, dx], ([dys = dy, dxs = dx], { count }) => {
+    inputGrad(ctx, { dy: dys, w }, { ...g, n: count }, dxs);
+  });
+}
+
+/**
+ * dw, the gradient of the filter; dw's shape says which filter is meant. Partial sums over parts of the batch are added
+ * in a fixed order, so that two runs give the same bits.
+ * x [n,inH,inW,inC], dy [n,outH,outW,outC], dw [kH,kW,inC,outC].
+ * Shaders: conv2d_weight_grad.wgsl and its variants, sum_splits.wgsl.  Writes dw (=).
+ */
+export function conv2dWeightGrad(
+  ctx: Context,
+  { x, dy }: { x: Tensor; dy: Tensor },
+  options: Conv2dOptions,
+  dw: Tensor,
+): void {
+  const g = conv2dGeometry(x.shape, dw.shape, options, "conv2dWeightGrad");
+  expectShape("conv2dWeightGrad", "dy", dy, [g.n, g.outH, g.outW, g.outC]);
+  expectFloats("conv2dWeightGrad", { x, dy, dw });
+  expectOneBinding("conv2dWeightGrad", ctx.device, "dw", dw);
+  const { weightGradSplits, weightGrad } = implementation(
+    "conv2dWeightGrad",
+    ctx.device,
+    g,
+    "weight_grad",
+    options.algorithm,
+  );
+  const mostSplits = Math.max(1, Math.floor(ctx.device.maxBindingBytes / sizeBytes(dw)));
+  forEachWindow(ctx.device, [x, dy], ([xs = x, dys = dy], { start, count }) => {
+    const window = { ...g, n: count };
+    const splits = Math.min(weightGradSplits(ctx.device, window), mostSplits);
+    if (splits === 1 && count === g.n) {
+      weightGrad(ctx, { x: xs, dy: dys }, window, reshape(dw, [1, ...dw.shape]));
+      return;
+    }
+    const partials = ctx.scratch([splits, ...dw.shape], "float32", `${dw.label} partials`);
+    weightGrad(ctx, { x: xs, dy: dys }, window, partials);
+    sumSplits(ctx, partials, dw, { accumulate: start > 0 });
+    ctx.free(partials);
+  });
+}
+
+/** db = sum of dy over all pixels.  dy [n,outH,outW,outC], db [outC].  Shaders: bias_grad.wgsl, sum_splits.wgsl.  Writes db (=). */
+export function conv2dBiasGrad(ctx: Context, { dy }: { dy: Tensor }, db: Tensor): void {
+  biasGrad("conv2dBiasGrad", ctx, dy, db);
+}
+
+function implementation(
+  op: string,
+  device: Device,
+  geometry: Conv2dGeometry,
+  pass: Conv2dPass,
+  forced: Conv2dAlgorithm | undefined,
+): Implementation {
+  const algorithm = forced ?? chooseConv2dAlgorithm(device, geometry, pass);
+  if (!CONV2D_ALGORITHMS.includes(algorithm))
+    throw new ShapeError(
+      op,
+      `unknown algorithm: expected ${CONV2D_ALGORITHMS.join(", ")}, got "${algorithm as string}"`,
+    );
+  const reason = IMPLEMENTATIONS[algorithm].unsupported(device, geometry, pass);
+  if (reason !== undefined)
+    throw new ShapeError(
+      op,
+      `algorithm "${algorithm}" cannot run here: ${reason}; leave algorithm out or use "implicit_gemm"`,
+    );
+  return IMPLEMENTATIONS[algorithm];
+}
+
+function expectFloats(op: string, tensors: Readonly<Record<string, Tensor | undefined>>): void {
+  for (const [name, tensor] of Object.entries(tensors))
+    if (tensor && tensor.dtype !== "float32")
+      throw new ShapeError(op, `${name} "${tensor.label}": expected float32, got ${tensor.dtype}`, {
+        [name]: tensor.shape,
+      });
+}
+
+/** Filters are read whole by each workgroup, so that they do not come in windows. */
+function expectOneBinding(op: string, device: Device, name: string, w: Tensor): void {
+  if (sizeBytes(w) > device.maxBindingBytes)
+    throw new ShapeError(
+      op,
+      `${name} "${w.label}" ${formatShape(w.shape)} exceeds one binding: expected at most ` +
+        `${device.maxBindingBytes} bytes on this adapter, got ${sizeBytes(w)}; use fewer filters or a smaller kernel`,
+      { [name]: w.shape },
+    );
+}
+
+// direct: one invocation an output element, no tiles. The documentation of what the other shaders compute.
+
+const DIRECT_WG_SIZE = 64;
+
+function conv2dDirect(
+  ctx: Context,
+  { x, w, b }: Conv2dInputs,
+  geometry: Conv2dGeometry,
+  y: Tensor,
+): void {
+  ctx.dispatch({
+    label: `conv2d ${y.label}`,
+    shader: "conv2d",
+    constants: { WG_SIZE: DIRECT_WG_SIZE, HAS_BIAS: b !== undefined },
+    tensors: [x, w, b ?? w, y],
+    params: conv2dParams(geometry),
+    workgroups: grid1d(ctx.device, ceilDiv(elementCount(y.shape), DIRECT_WG_SIZE)),
+  });
+}
+
+function conv2dInputGradDirect(
+  ctx: Context,
+  { dy, w }: { dy: Tensor; w: Tensor },
+  geometry: Conv2dGeometry,
+  dx: Tensor,
+): void {
+  ctx.dispatch({
+    label: `conv2dInputGrad ${dx.label}`,
+    shader: "conv2d_input_grad",
+    constants: { WG_SIZE: DIRECT_WG_SIZE },
+    tensors: [dy, w, dx],
+    params: conv2dParams(geometry),
+    workgroups: grid1d(ctx.device, ceilDiv(elementCount(dx.shape), DIRECT_WG_SIZE)),
+  });
+}
+
+function conv2dWeightGradDirect(
+  ctx: Context,
+  { x, dy }: { x: Tensor; dy: Tensor },
+  geometry: Conv2dGeometry,
+  partials: Tensor,
+): void {
+  ctx.dispatch({
+    label: `conv2dWeightGrad ${partials.label}`,
+    shader: "conv2d_weight_grad",
+    constants: { WG_SIZE: DIRECT_WG_SIZE },
+    tensors: [x, dy, partials],
+    params: conv2dParams(geometry),
+    workgroups: grid1d(ctx.device, ceilDiv(elementCount(partials.shape), DIRECT_WG_SIZE)),
+  });
+}
+
+// implicit_gemm: workgroup tiles with register blocking over the matrix view M = n*outH*outW, N = outC, K = kH*kW*inC.
+
+function conv2dImplicitGemm(
+  _ctx: Context,
+  _inputs: Conv2dInputs,
+  _geometry: Conv2dGeometry,
+  _y: Tensor,
+): void {
+  throw new Error("conv2dImplicitGemm: not implemented");
+}
+
+function conv2dInputGradImplicitGemm(
+  _ctx: Context,
+  _inputs: { dy: Tensor; w: Tensor },
+  _geometry: Conv2dGeometry,
+  _dx: Tensor,
+): void {
+  throw new Error("conv2dInputGradImplicitGemm: not implemented");
+}
+
+function conv2dWeightGradImplicitGemmSplits(_device: Device, _geometry: Conv2dGeometry): number {
+  return 1;
+}
+
+function conv2dWeightGradImplicitGemm(
+  _ctx: Context,
+  _inputs: { x: Tensor; dy: Tensor },
+  _geometry: Conv2dGeometry,
+  _partials: Tensor,
+): void {
+  throw new Error("conv2dWeightGradImplicitGemm: not implemented");
+}

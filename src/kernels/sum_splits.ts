@@ -1,0 +1,32 @@
+/**
+ * The second pass of a split reduction: partial sums are added in a fixed order, so that two runs give the same bits.
+ */
+import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import { elementCount, expectShape, type Tensor } from "../tensor.ts";
+
+const WG_SIZE = 64;
+
+export interface SumSplitsOptions {
+  /** Add to what y holds (+=) instead of writing it (=). Default false. */
+  readonly accumulate?: boolean;
+}
+
+/** y = sum over splits of partials [splits, ...shape of y].  Shader: sum_splits.wgsl.  Writes y (=), or (+=) on request. */
+export function sumSplits(
+  ctx: Context,
+  partials: Tensor,
+  y: Tensor,
+  { accumulate = false }: SumSplitsOptions = {},
+): void {
+  const splits = partials.shape[0] ?? 0;
+  expectShape("sumSplits", "partials", partials, [splits, ...y.shape]);
+  const count = elementCount(y.shape);
+  ctx.dispatch({
+    label: `sumSplits ${y.label}`,
+    shader: "sum_splits",
+    constants: { WG_SIZE, ACCUMULATE: accumulate },
+    tensors: [partials, y],
+    params: { count, splits },
+    workgroups: grid1d(ctx.device, ceilDiv(count, WG_SIZE)),
+  });
+}
