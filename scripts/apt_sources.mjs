@@ -103,7 +103,9 @@ export function backportsEntry(sources, codename) {
   );
   if (!own) return undefined;
   const lines = ["Types: deb", `URIs: ${own.uri}`, `Suites: ${suite}`, "Components: main"];
-  for (const [name, value] of Object.entries(own.fields)) lines.push(`${name}: ${value}`);
+  for (const [name, value] of Object.entries(own.fields)) {
+    lines.push(value.startsWith("\n") ? `${name}:${value}` : `${name}: ${value}`);
+  }
   return `${lines.join("\n")}\n`;
 }
 

@@ -16,6 +16,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
@@ -202,11 +203,12 @@ function buildIsStale() {
 }
 
 async function runBuild() {
-  const begun = new Date();
+  const begun = new Date(); // a source that is edited meanwhile must be newer than the stamp
   // Without our stamp, what the compiler remembers to have written may be gone.
   if (!existsSync(BUILD_STAMP)) rmSync("dist", { recursive: true, force: true });
   await npm(["run", "--silent", "build"]);
-  writeFileSync(BUILD_STAMP, `${begun.toISOString()}\n`);
+  writeFileSync(BUILD_STAMP, "");
+  utimesSync(BUILD_STAMP, begun, begun);
 }
 
 // --- the adapter --------------------------------------------------------------------------------
@@ -225,7 +227,10 @@ async function probe() {
   };
 }
 
-/** The last verdict, as long as nothing changed that it depends on: opening a GPU may take seconds. */
+/**
+ * The last verdict, as long as nothing changed that it depends on: opening a GPU may take seconds.
+ * @returns {ReturnType<typeof probe>}
+ */
 async function cachedProbe() {
   const remembered = readJson(probeFile());
   return remembered?.key === probeKey() ? { adapter: remembered.adapter } : probe();
@@ -304,7 +309,8 @@ async function installMesa() {
       say(`adding ${BACKPORTS_FILE} (${/^URIs: (.*)$/m.exec(entry)?.[1]} bookworm-backports)`);
       writeFileSync(BACKPORTS_FILE, entry);
     }
-    await step("apt-get update", () => apt(["update"]));
+    // One broken source among many fails the update, and need not matter to us.
+    await step("apt-get update", () => apt(["update"])).catch((error) => failed(messageOf(error)));
     await step("apt-get install", () => apt(install));
     return true;
   } catch (error) {
