@@ -222,6 +222,7 @@ function reason(facts: SystemFacts, choice: AdapterChoice | undefined): string {
       ? `the SwiftShader in ${SWIFTSHADER_DIR} cannot be loaded`
       : `SwiftShader is not in ${SWIFTSHADER_DIR}`;
   }
+  if (choice === "hardware") return "no graphics card here has a driver that Dawn accepts";
   if (facts.platform === "darwin") return "Metal offers no device";
   if (facts.platform === "win32") return "Direct3D 12 offers no device";
   if (!facts.vulkanLoader) return "this system has no Vulkan loader (libvulkan.so.1)";
