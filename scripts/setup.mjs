@@ -334,7 +334,7 @@ async function apt(args) {
   const wait = ["-o", "DPkg::Lock::Timeout=300"];
   const result = await run("apt-get", [...wait, ...args], { env });
   if (result.code !== 0) {
-    throw new Error(`apt-get ${args[0]} failed (${ended(result)}):\n${lastLines(result)}`);
+    throw new Error(`apt-get ${args[0]} failed (${ended(result)}):\n${excerpt(result)}`);
   }
 }
 
@@ -365,14 +365,16 @@ async function npm(args, cwd) {
     ? await run(process.execPath, [script, ...args], { cwd })
     : await run("npm", args, { cwd, shell: process.platform === "win32" });
   if (result.code === 0) return;
-  const network = /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH)\b/.test(
+  const name = `npm ${args.filter((argument) => !argument.startsWith("-"))[0]}`;
+  const network = /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH)\b/.exec(
     result.stderr,
   );
-  const next = network ? "; connect to the network and run this again" : "";
-  const command = args.filter((argument) => !argument.startsWith("-")).slice(0, 2);
-  throw new Error(
-    `npm ${command.join(" ")} failed (${ended(result)}${next}):\n${lastLines(result)}`,
-  );
+  if (network) {
+    throw new Error(
+      `${name} failed: the package registry cannot be reached (${network[0]}); connect and run this again`,
+    );
+  }
+  throw new Error(`${name} failed (${ended(result)}):\n${excerpt(result)}`);
 }
 
 /**
@@ -400,10 +402,15 @@ function ended({ code, signal }) {
   return signal ?? `exit code ${code}`;
 }
 
-/** @param {{ stdout: string, stderr: string }} result */
-function lastLines({ stdout, stderr }) {
-  const text = stderr.trim() || stdout.trim();
-  return text.split("\n").slice(-15).join("\n");
+/**
+ * What a person needs of the output: the compiler's messages come on stdout, the other tools' on stderr, stacks aside.
+ * @param {{ stdout: string, stderr: string }} result
+ */
+function excerpt({ stdout, stderr }) {
+  const lines = `${stdout}\n${stderr}`
+    .split("\n")
+    .filter((line) => line.trim() && !/^(npm error )?\s+at /.test(line));
+  return lines.slice(-20).join("\n");
 }
 
 /**

@@ -20,11 +20,12 @@ export const SWIFTSHADER_PACKAGE = "@sparticuz/chromium@147";
 const FILES = ["libvulkan.so.1", "libvk_swiftshader.so", "vk_swiftshader_icd.json"];
 
 /**
- * The user's cache folder, as the package env-paths has it, which this script cannot import before `npm ci`.
+ * TUNINGFORK_CACHE, or the user's cache folder as the package env-paths has it, which is not there before `npm ci`.
  * @param {NodeJS.ProcessEnv} env
  * @param {string} platform
  */
 export function cacheDir(env = process.env, platform = process.platform) {
+  if (env.TUNINGFORK_CACHE) return env.TUNINGFORK_CACHE;
   if (platform === "darwin") return path.join(homedir(), "Library", "Caches", "tuningfork");
   if (platform === "win32") {
     const local = env.LOCALAPPDATA || path.join(homedir(), "AppData", "Local");
@@ -111,8 +112,6 @@ export function tarFiles(tar) {
  * @param {number} length
  */
 function text(header, start, length) {
-  return header
-    .toString("latin1", start, start + length)
-    .split("\0", 1)[0]
-    .trim();
+  const [value = ""] = header.toString("latin1", start, start + length).split("\0", 1);
+  return value.trim();
 }

@@ -45,10 +45,10 @@ export interface OpenedAdapter {
 }
 
 /** Folder of the unpacked SwiftShader; `scripts/swiftshader.mjs` writes it under the same name (a test compares). */
-export const SWIFTSHADER_DIR = join(
-  envPaths("tuningfork", { suffix: "" }).cache,
-  "swiftshader-147",
-);
+export function swiftShaderDir(): string {
+  const cache = process.env["TUNINGFORK_CACHE"] || envPaths("tuningfork", { suffix: "" }).cache;
+  return join(cache, "swiftshader-147");
+}
 
 /**
  * Opens the best adapter of this system; see `docs/environment.md` for `TUNINGFORK_ADAPTER`.
@@ -104,14 +104,14 @@ async function requestFromSystem(
 }
 
 async function requestFromSwiftShader(toggles: string[]): Promise<OpenedAdapter | undefined> {
-  const driver = join(SWIFTSHADER_DIR, "vk_swiftshader_icd.json");
+  const driver = join(swiftShaderDir(), "vk_swiftshader_icd.json");
   if (process.platform !== "linux" || !existsSync(driver)) return undefined;
   // VK_DRIVER_FILES is the present name; loaders before 1.3.207 (Ubuntu 22.04) know only the other one.
   const before = { ...process.env };
   process.env["VK_DRIVER_FILES"] = driver;
   process.env["VK_ICD_FILENAMES"] = driver;
   // Loaded under its soname, so that Dawn's own dlopen("libvulkan.so.1") finds this one.
-  loadLibrary(join(SWIFTSHADER_DIR, "libvulkan.so.1"));
+  loadLibrary(join(swiftShaderDir(), "libvulkan.so.1"));
   const opened = await request(toggles, {});
   if (opened) return opened;
   for (const name of ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"]) {
@@ -198,7 +198,7 @@ function systemFacts(): SystemFacts {
     distribution: [release["ID"] ?? "", ...(release["ID_LIKE"] ?? "").split(" ")].filter(Boolean),
     codename: release["VERSION_CODENAME"] ?? "",
     vulkanLoader: linux && hasVulkanLoader(),
-    swiftShader: existsSync(SWIFTSHADER_DIR),
+    swiftShader: existsSync(swiftShaderDir()),
   };
 }
 
@@ -219,8 +219,8 @@ export function noAdapterMessage(facts: SystemFacts, choice?: AdapterChoice): st
 function reason(facts: SystemFacts, choice: AdapterChoice | undefined): string {
   if (choice === "swiftshader") {
     return facts.swiftShader
-      ? `the SwiftShader in ${SWIFTSHADER_DIR} cannot be loaded`
-      : `SwiftShader is not in ${SWIFTSHADER_DIR}`;
+      ? `the SwiftShader in ${swiftShaderDir()} cannot be loaded`
+      : `SwiftShader is not in ${swiftShaderDir()}`;
   }
   if (choice === "hardware") return "no graphics card here has a driver that Dawn accepts";
   if (facts.platform === "darwin") return "Metal offers no device";
@@ -241,7 +241,7 @@ function nextStep(facts: SystemFacts, choice: AdapterChoice | undefined): string
     return "install the Vulkan driver of your graphics card, or unset TUNINGFORK_ADAPTER for a software adapter";
   }
   const swiftShader = facts.swiftShader
-    ? `delete ${SWIFTSHADER_DIR} and run: npm run setup`
+    ? `delete ${swiftShaderDir()} and run: npm run setup`
     : "run: TUNINGFORK_SETUP=npm npm run setup";
   if (choice === "swiftshader") return swiftShader;
   const mesa = mesaCommand(facts);

@@ -11,7 +11,7 @@ import {
   tarFiles,
   unpackSwiftShader,
 } from "../../scripts/swiftshader.mjs";
-import { SWIFTSHADER_DIR } from "../../src/gpu/adapter.ts";
+import { swiftShaderDir as engineSwiftShaderDir } from "../../src/gpu/adapter.ts";
 
 const DRIVER = Buffer.alloc(1500, "driver "); // three blocks, the last one partly filled
 const LOADER = Buffer.from("loader");
@@ -82,8 +82,23 @@ describe("scripts/swiftshader", () => {
     expect([...tarFiles(await tarOf({ [name]: LOADER })).keys()]).to.deep.equal([name]);
   });
 
-  it("has the engine's cache folder, though it cannot import env-paths", () => {
-    expect(cacheDir()).to.equal(envPaths("tuningfork", { suffix: "" }).cache);
-    expect(swiftShaderDir()).to.equal(SWIFTSHADER_DIR);
+  describe("the cache folder", () => {
+    const before = process.env["TUNINGFORK_CACHE"];
+    afterEach(() => {
+      if (before === undefined) delete process.env["TUNINGFORK_CACHE"];
+      else process.env["TUNINGFORK_CACHE"] = before;
+    });
+
+    it("is the engine's, though the script cannot import env-paths", () => {
+      delete process.env["TUNINGFORK_CACHE"];
+      expect(cacheDir()).to.equal(envPaths("tuningfork", { suffix: "" }).cache);
+      expect(swiftShaderDir()).to.equal(engineSwiftShaderDir());
+    });
+
+    it("is TUNINGFORK_CACHE for both", () => {
+      process.env["TUNINGFORK_CACHE"] = folder;
+      expect(swiftShaderDir()).to.equal(path.join(folder, "swiftshader-147"));
+      expect(engineSwiftShaderDir()).to.equal(swiftShaderDir());
+    });
   });
 });
