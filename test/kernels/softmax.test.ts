@@ -1,0 +1,81 @@
+import { expect } from "chai";
+import { softmax } from "../../src/kernels/softmax.ts";
+import * as reference from "../../src/reference/softmax.ts";
+import { expectClose } from "../support/close_to.ts";
+import { useDevice } from "../support/device.ts";
+import { randomFloats, runKernel, toFloat64 } from "../support/kernel.ts";
+
+// WGSL allows exp 3 + 2|x| ULP and division 2.5; the rounding of x - max adds |x - max| / 2.
+// `absSum` of the reference carries the part that grows with the argument.
+const TOLERANCE = { factor: 8 };
+
+describe("softmax", () => {
+  const device = useDevice();
+
+  const run = async (x: Float32Array, shape: number[]) => {
+    const input = device().upload(x, shape, "x");
+    const y = await runKernel(device(), shape, (ctx, out) => {
+      softmax(ctx, { x: input }, out);
+    });
+    device().release(input);
+    return y;
+  };
+
+  for (const shape of [
+    [1],
+    [3],
+    [1, 1],
+    [32, 3],
+    [5, 10],
+    [2, 3, 7],
+    [2, 3, 5, 9],
+    [3, 257],
+    [2, 1000],
+  ])
+    for (const scale of [1, 30])
+      it(`x=[${shape.join(",")}] scale=${scale}`, async () => {
+        const x = randomFloats(shape, 1, "x", scale);
+        expectClose(
+          await run(x, shape),
+          reference.softmax(toFloat64(x), shape.at(-1)!),
+          shape,
+          TOLERANCE,
+        );
+      });
+
+  it("does not overflow where exp would", async () => {
+    const x = Float32Array.of(1000, 999, -1000, -3e38, 3e38, 0);
+    const want = reference.softmax(toFloat64(x), 3);
+    expectClose(await run(x, [2, 3]), want, [2, 3], { ...TOLERANCE, absolute: 1e-30 });
+  });
+
+  it("refuses an output of another shape, beside one of the same", async () => {
+    const x = device().upload(new Float32Array(6), [2, 3], "x");
+    const y = device().tensor([2, 3], "float32", "y");
+    await device().run("good", (ctx) => {
+      softmax(ctx, { x }, y);
+    });
+    const failed = await device()
+      .record("bad", (ctx) => {
+        softmax(ctx, { x }, { ...y, shape: [3, 2] });
+      })
+      .catch((error: unknown) => error);
+    expect(String(failed)).to.contain('softmax: y "y": expected [2,3], got [3,2]');
+    device().release(x, y);
+  });
+});
+
+describe("softmax of a tensor larger than one binding", () => {
+  const device = useDevice({ maxBindingBytes: 2048 });
+
+  it("works in windows", async () => {
+    const shape = [301, 3];
+    const x = randomFloats(shape, 2);
+    const input = device().upload(x, shape, "x");
+    const y = await runKernel(device(), shape, (ctx, out) => {
+      softmax(ctx, { x: input }, out);
+    });
+    device().release(input);
+    expectClose(y, reference.softmax(toFloat64(x), 3), shape, TOLERANCE);
+  });
+});
