@@ -1,0 +1,45 @@
+// One step of Adamax, element by element:
+//   m = beta1 * m + (1 - beta1) * dw
+//   u = max(beta2 * u, |dw|)
+//   w = w - rate / (1 - beta1^t) * m / (u + epsilon)
+// The host computes the corrected rate (step.rate). Nothing changes while status word 0 is not 0: a gradient was not
+// finite, and the last good weights stay.
+// dw, w, m, u: vectors of `count` elements. One invocation updates one element. Updates w, m, u in place.
+// Reference: Kingma & Ba 2014, algorithm 2; epsilon is added to u as in Keras (PyTorch adds it to |dw|).
+// lib: index, step
+
+override WG_SIZE: u32 = 64;
+
+struct Params {
+  count: u32,
+  beta1: f32,
+  one_minus_beta1: f32,
+  beta2: f32,
+  epsilon: f32,
+}
+
+@group(0) @binding(0) var<storage, read> dw: array<f32>;
+@group(0) @binding(1) var<storage, read> step: Step;
+@group(0) @binding(2) var<storage, read> status: array<u32>;
+@group(0) @binding(3) var<storage, read_write> w: array<f32>;
+@group(0) @binding(4) var<storage, read_write> m: array<f32>;
+@group(0) @binding(5) var<storage, read_write> u: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WG_SIZE)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) local_index: u32,
+) {
+  let i = workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index;
+  if (i >= params.count || status[0] != 0) {
+    return;
+  }
+  let gradient = dw[i];
+  let m_next = params.beta1 * m[i] + params.one_minus_beta1 * gradient;
+  let u_next = max(params.beta2 * u[i], abs(gradient));
+  m[i] = m_next;
+  u[i] = u_next;
+  w[i] -= step.rate * m_next / (u_next + params.epsilon);
+}
