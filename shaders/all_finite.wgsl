@@ -1,0 +1,37 @@
+// Raises the status when an element of x is NaN or infinite: word 0 = 1, word 1 = the first such step.
+// x: a vector of `count` elements, read as bits; status: [4]. Each invocation looks at every `invocations`-th element.
+// Updates status; its atomics are integers, so the order does not matter.
+// lib: index, step
+
+override WG_SIZE: u32 = 64;
+
+struct Params {
+  count: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read> step: Step;
+@group(0) @binding(2) var<storage, read_write> status: array<atomic<u32>>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WG_SIZE)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) local_index: u32,
+) {
+  const EXPONENT = 0x7f800000u; // all ones in NaN and infinity only
+  let invocations = num_workgroups.x * num_workgroups.y * WG_SIZE;
+  var largest = 0u;
+  for (
+    var i = workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index;
+    i < params.count;
+    i += invocations
+  ) {
+    largest = max(largest, x[i] & EXPONENT);
+  }
+  if (largest == EXPONENT) {
+    atomicMax(&status[0], 1u);
+    atomicMin(&status[1], step.number);
+  }
+}
