@@ -90,11 +90,8 @@ async function requestFromSystem(
 ): Promise<OpenedAdapter | undefined> {
   // Without a loader Dawn can only fail, and prints a warning while doing so.
   if (process.platform === "linux" && !hasVulkanLoader()) return undefined;
-  const opened = await request(toggles, {
-    powerPreference: "high-performance",
-    // Dawn lists hardware first; this is how to get at Mesa's software driver beside a GPU.
-    forceFallbackAdapter: choice === "mesa",
-  });
+  // Dawn lists hardware first. `forceFallbackAdapter` would not do: with it, Dawn looks for SwiftShader alone.
+  const opened = await request(choice === "mesa" ? [...toggles, "adapter=llvmpipe"] : toggles);
   const wanted = {
     hardware: "hardware",
     mesa: "mesa-software",
@@ -112,7 +109,7 @@ async function requestFromSwiftShader(toggles: string[]): Promise<OpenedAdapter 
   process.env["VK_ICD_FILENAMES"] = driver;
   // Loaded under its soname, so that Dawn's own dlopen("libvulkan.so.1") finds this one.
   loadLibrary(join(swiftShaderDir(), "libvulkan.so.1"));
-  const opened = await request(toggles, {});
+  const opened = await request(toggles);
   if (opened) return opened;
   for (const name of ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"]) {
     if (before[name] === undefined) Reflect.deleteProperty(process.env, name);
@@ -121,14 +118,14 @@ async function requestFromSwiftShader(toggles: string[]): Promise<OpenedAdapter 
   return undefined;
 }
 
-async function request(
-  toggles: string[],
-  options: GPURequestAdapterOptions,
-): Promise<OpenedAdapter | undefined> {
+async function request(toggles: string[]): Promise<OpenedAdapter | undefined> {
   // Imported late: on Linux, a loader that is to be found must be loaded before.
   const { create } = await import("webgpu");
   const gpu = create(toggles);
-  const adapter = await gpu.requestAdapter(options);
+  // Where `adapter=` names none of the adapters, Dawn throws; without it, it answers null.
+  const adapter = await gpu
+    .requestAdapter({ powerPreference: "high-performance" })
+    .catch(() => null);
   return adapter ? { gpu, adapter, summary: adapterSummary(adapter) } : undefined;
 }
 
