@@ -1,0 +1,80 @@
+/**
+ * Max pooling, NHWC. Padding never wins; of equal elements the first of the window (row-major) gets the gradient.
+ */
+import { pool2dGeometry, type Pool2dGeometry, type Pool2dSizes } from "../geometry.ts";
+import { ceilDiv, type Context } from "../gpu/context.ts";
+import { expectShape, type Tensor } from "../tensor.ts";
+import { forEachWindow } from "./windows.ts";
+
+const WG_SIZE = 64;
+
+/**
+ * The largest element of each window.  x: [n,inH,inW,c], y: [n,outH,outW,c] (see pool2dGeometry).
+ * Shader: max_pool2d.wgsl.  Writes y (=).
+ */
+export function maxPool2d(
+  ctx: Context,
+  { x }: { x: Tensor },
+  options: Pool2dSizes,
+  y: Tensor,
+): void {
+  const g = pool2dGeometry(x.shape, options);
+  expectShape("maxPool2d", "y", y, [g.n, g.outH, g.outW, g.c]);
+  forEachWindow(ctx.device, [x, y], (tensors, { count }) => {
+    ctx.dispatch({
+      label: `maxPool2d ${y.label}`,
+      shader: "max_pool2d",
+      constants: constants(g),
+      tensors,
+      params: params(g, count),
+      workgroups: grid(ctx, g.outW * g.c, g.outH, count),
+    });
+  });
+}
+
+/**
+ * dx = sum of dy over the windows whose first maximum the element is.  x, dx: [n,inH,inW,c], dy: [n,outH,outW,c].
+ * Shader: max_pool2d_grad.wgsl.  Writes dx (=).
+ */
+export function maxPool2dGrad(
+  ctx: Context,
+  { x, dy }: { x: Tensor; dy: Tensor },
+  options: Pool2dSizes,
+  dx: Tensor,
+): void {
+  const g = pool2dGeometry(x.shape, options, "maxPool2dGrad");
+  expectShape("maxPool2dGrad", "dy", dy, [g.n, g.outH, g.outW, g.c]);
+  expectShape("maxPool2dGrad", "dx", dx, x.shape);
+  forEachWindow(ctx.device, [x, dy, dx], (tensors, { count }) => {
+    ctx.dispatch({
+      label: `maxPool2dGrad ${dx.label}`,
+      shader: "max_pool2d_grad",
+      constants: constants(g),
+      tensors,
+      params: params(g, count),
+      workgroups: grid(ctx, g.inW * g.c, g.inH, count),
+    });
+  });
+}
+
+function constants({ kH, kW, strideH, strideW }: Pool2dGeometry): Record<string, number> {
+  return { WG_SIZE, SIZE_H: kH, SIZE_W: kW, STRIDE_H: strideH, STRIDE_W: strideW };
+}
+
+function params(g: Pool2dGeometry, images: number): Record<string, number> {
+  return {
+    ...{ n: images, in_h: g.inH, in_w: g.inW, c: g.c, out_h: g.outH, out_w: g.outW },
+    ...{ pad_top: g.padTop, pad_left: g.padLeft },
+  };
+}
+
+/** Workgroups along a row of elements, over rows and over images; the shaders stride over what exceeds a dimension. */
+function grid(
+  ctx: Context,
+  rowSize: number,
+  rows: number,
+  images: number,
+): [number, number, number] {
+  const most = ctx.device.limits.maxComputeWorkgroupsPerDimension;
+  return [ceilDiv(rowSize, WG_SIZE), Math.min(rows, most), Math.min(images, most)];
+}

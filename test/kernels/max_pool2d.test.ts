@@ -1,0 +1,156 @@
+import { expect } from "chai";
+import { pool2dGeometry, type Pool2dSizes } from "../../src/geometry.ts";
+import type { Device } from "../../src/gpu/device.ts";
+import { maxPool2d, maxPool2dGrad } from "../../src/kernels/max_pool2d.ts";
+import * as reference from "../../src/reference/max_pool2d.ts";
+import { expectClose } from "../support/close_to.ts";
+import { useDevice } from "../support/device.ts";
+import { dot, expectGradient } from "../support/gradcheck.ts";
+import {
+  distinctFloats,
+  expectLinearAndRepeatable,
+  randomFloats,
+  runKernel,
+  toFloat64,
+} from "../support/kernel.ts";
+
+const CASES: [number[], Pool2dSizes][] = [
+  [[1, 1, 1, 1], { size: 1 }],
+  [[1, 2, 2, 1], { size: 2 }],
+  [[2, 6, 8, 5], { size: 2 }],
+  [[1, 5, 7, 3], { size: 2 }],
+  [[2, 5, 7, 3], { size: 2, padding: "same" }],
+  [[1, 9, 8, 2], { size: 3, strides: 1 }],
+  [[2, 7, 9, 3], { size: 3, strides: 2, padding: "same" }],
+  [[1, 6, 6, 4], { size: 3, strides: 1, padding: "same" }],
+  [[1, 11, 6, 2], { size: [4, 1], strides: [3, 2] }],
+  [[1, 9, 9, 2], { size: 2, strides: 3 }],
+  [
+    [2, 5, 4, 3],
+    {
+      size: [3, 2],
+      strides: [2, 1],
+      padding: [
+        [2, 1],
+        [1, 0],
+      ],
+    },
+  ],
+  [[3, 4, 23, 33], { size: 2 }],
+];
+
+const outShape = (shape: number[], options: Pool2dSizes): number[] => {
+  const g = pool2dGeometry(shape, options);
+  return [g.n, g.outH, g.outW, g.c];
+};
+
+async function pool(device: Device, x: Float32Array, shape: number[], options: Pool2dSizes) {
+  const input = device.upload(x, shape, "x");
+  const y = await runKernel(device, outShape(shape, options), (ctx, out) => {
+    maxPool2d(ctx, { x: input }, options, out);
+  });
+  device.release(input);
+  return y;
+}
+
+async function poolGrad(
+  device: Device,
+  x: Float32Array,
+  dy: Float32Array,
+  shape: number[],
+  options: Pool2dSizes,
+) {
+  const inputs = {
+    x: device.upload(x, shape, "x"),
+    dy: device.upload(dy, outShape(shape, options), "dy"),
+  };
+  const dx = await runKernel(device, shape, (ctx, out) => {
+    maxPool2dGrad(ctx, inputs, options, out);
+  });
+  device.release(inputs.x, inputs.dy);
+  return dx;
+}
+
+describe("maxPool2d", () => {
+  const device = useDevice();
+
+  for (const [shape, options] of CASES)
+    it(`x=[${shape.join(",")}] ${JSON.stringify(options)}`, async () => {
+      const x = randomFloats(shape, 1);
+      const want = reference.maxPool2d(toFloat64(x), pool2dGeometry(shape, options));
+      expectClose(await pool(device(), x, shape, options), want, outShape(shape, options));
+    });
+
+  it("never lets padding win over negative elements", async () => {
+    const x = new Float32Array(9).fill(-5);
+    const y = await pool(device(), x, [1, 3, 3, 1], { size: 3, strides: 1, padding: "same" });
+    expect([...y]).to.deep.equal(new Array(9).fill(-5));
+  });
+
+  it("refuses an output of another shape", async () => {
+    const x = device().tensor([1, 4, 4, 1], "float32", "x");
+    const y = device().tensor([1, 3, 2, 1], "float32", "y");
+    const failed = await device()
+      .record("bad", (ctx) => {
+        maxPool2d(ctx, { x }, { size: 2 }, y);
+      })
+      .catch((error: unknown) => error);
+    expect(String(failed)).to.contain('maxPool2d: y "y": expected [1,2,2,1], got [1,3,2,1]');
+    device().release(x, y);
+  });
+});
+
+describe("maxPool2dGrad", () => {
+  const device = useDevice();
+
+  for (const [shape, options] of CASES)
+    it(`x=[${shape.join(",")}] ${JSON.stringify(options)}`, async () => {
+      const g = pool2dGeometry(shape, options);
+      const x = distinctFloats(shape, 2);
+      const dy = randomFloats(outShape(shape, options), 3);
+      const want = reference.maxPool2dGrad(toFloat64(x), toFloat64(dy), g);
+      // The large case adds nothing to the check of the reference, and would take seconds.
+      if (x.length < 1000)
+        expectGradient(
+          (v) => dot(reference.maxPool2d(v, g).values, toFloat64(dy)),
+          toFloat64(x),
+          want.values,
+        );
+      expectClose(await poolGrad(device(), x, dy, shape, options), want, shape);
+      await expectLinearAndRepeatable(dy, (v) => poolGrad(device(), x, v, shape, options));
+    });
+
+  it("gives a tie to the first element of the window, also in windows that overlap", async () => {
+    const shape = [1, 3, 3, 1];
+    const x = new Float32Array(9).fill(2);
+    const dy = Float32Array.of(1, 2, 4, 8);
+    const dx = await poolGrad(device(), x, dy, shape, { size: 2, strides: 1 });
+    expect([...dx]).to.deep.equal([1, 2, 0, 4, 8, 0, 0, 0, 0]);
+  });
+
+  it("agrees with the reference where many elements are equal, as after ReLU", async () => {
+    const shape = [2, 9, 7, 3];
+    const options: Pool2dSizes = { size: 3, strides: 2, padding: "same" };
+    const x = randomFloats(shape, 5).map((value) => Math.max(0, Math.round(2 * value)));
+    const dy = randomFloats(outShape(shape, options), 6);
+    const g = pool2dGeometry(shape, options);
+    const want = reference.maxPool2dGrad(toFloat64(x), toFloat64(dy), g);
+    expectClose(await poolGrad(device(), x, dy, shape, options), want, shape);
+  });
+});
+
+describe("maxPool2d of a tensor larger than one binding", () => {
+  const device = useDevice({ maxBindingBytes: 4096 });
+
+  it("works in windows over the batch, forward and backward", async () => {
+    const shape = [11, 4, 8, 4];
+    const options: Pool2dSizes = { size: 2 };
+    const g = pool2dGeometry(shape, options);
+    const x = distinctFloats(shape, 7);
+    const dy = randomFloats(outShape(shape, options), 8);
+    const y = await pool(device(), x, shape, options);
+    expectClose(y, reference.maxPool2d(toFloat64(x), g), outShape(shape, options));
+    const dx = await poolGrad(device(), x, dy, shape, options);
+    expectClose(dx, reference.maxPool2dGrad(toFloat64(x), toFloat64(dy), g), shape);
+  });
+});
