@@ -67,6 +67,20 @@ export function countPerClass(set: ImageSet): number[] {
   return counts;
 }
 
+/** How many of `labels` each class has, by the class's name. */
+export function countPerLabel(
+  labels: ArrayLike<number>,
+  classes: readonly string[],
+): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const name of classes) counts[name] = 0;
+  for (let i = 0; i < labels.length; i++) {
+    const name = classes[labels[i]!];
+    if (name !== undefined) counts[name]!++;
+  }
+  return counts;
+}
+
 /** Throws if a class has no image: a network cannot learn it, and its scores would mean nothing. */
 export function requireEveryClass(set: ImageSet): void {
   const counts = countPerClass(set);

@@ -12,6 +12,8 @@ import { reasonOf } from "./errors.ts";
 
 export type FashionMnistPart = "train" | "test";
 
+const PREFIX: Readonly<Record<FashionMnistPart, string>> = { train: "train", test: "t10k" };
+
 /** The content of an idx file of uint8: `values` in row-major order of `shape`. */
 export interface IdxArray {
   readonly shape: readonly number[];
@@ -23,19 +25,16 @@ export async function loadFashionMnist(
   folder: string,
   part: FashionMnistPart = "train",
 ): Promise<ImageSet> {
-  const prefix = part === "train" ? "train" : "t10k";
-  const imagesFile = path.join(folder, `${prefix}-images-idx3-ubyte.gz`);
-  const labelsFile = path.join(folder, `${prefix}-labels-idx1-ubyte.gz`);
-  const [images, labels] = await Promise.all([readIdx(imagesFile, 3), readIdx(labelsFile, 1)]);
+  const imagesFile = path.join(folder, `${PREFIX[part]}-images-idx3-ubyte.gz`);
+  const labelsFile = path.join(folder, `${PREFIX[part]}-labels-idx1-ubyte.gz`);
+  const [images, { labels }] = await Promise.all([
+    readIdx(imagesFile, 3),
+    readFashionMnistLabels(folder, part),
+  ]);
   const [count = 0, height = 0, width = 0] = images.shape;
-  if (labels.shape[0] !== count)
+  if (labels.length !== count)
     throw new Error(
-      `fashion-mnist: as many labels as images expected: ${count} in ${imagesFile} vs ${labels.shape[0]} in ${labelsFile}; get both again`,
-    );
-  const unknown = labels.values.findIndex((label) => label >= FASHION_MNIST_CLASSES.length);
-  if (unknown >= 0)
-    throw new Error(
-      `${labelsFile}: labels are 0 to ${FASHION_MNIST_CLASSES.length - 1}, got ${labels.values[unknown]} for image ${unknown}; the file is not Fashion-MNIST's`,
+      `fashion-mnist: as many labels as images expected: ${count} in ${imagesFile} vs ${labels.length} in ${labelsFile}; get both again`,
     );
   return {
     name: `fashion-mnist/${part}`,
@@ -44,11 +43,26 @@ export async function loadFashionMnist(
     height,
     width,
     channels: 1,
-    labels: Int32Array.from(labels.values),
+    labels,
     classes: FASHION_MNIST_CLASSES,
     ids: Array.from({ length: count }, (_, i) => `${part}-${i}`),
     crop: 1,
   };
+}
+
+/** The labels alone, [n], indices into `classes`. */
+export async function readFashionMnistLabels(
+  folder: string,
+  part: FashionMnistPart,
+): Promise<Pick<ImageSet, "labels" | "classes">> {
+  const labelsFile = path.join(folder, `${PREFIX[part]}-labels-idx1-ubyte.gz`);
+  const labels = await readIdx(labelsFile, 1);
+  const unknown = labels.values.findIndex((label) => label >= FASHION_MNIST_CLASSES.length);
+  if (unknown >= 0)
+    throw new Error(
+      `${labelsFile}: labels are 0 to ${FASHION_MNIST_CLASSES.length - 1}, got ${labels.values[unknown]} for image ${unknown}; the file is not Fashion-MNIST's`,
+    );
+  return { labels: Int32Array.from(labels.values), classes: FASHION_MNIST_CLASSES };
 }
 
 /** Reads a gzip-compressed idx file of uint8 with `rank` dimensions. */

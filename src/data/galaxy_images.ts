@@ -294,7 +294,7 @@ async function writeCache(file: string, { images, broken }: Pixels): Promise<str
     await rename(beside, file);
     return undefined;
   } catch (cause) {
-    await rm(beside, { force: true });
+    await rm(beside, { force: true }).catch(() => undefined);
     return reasonOf(cause);
   }
 }

@@ -68,9 +68,12 @@ export async function loadDataSet(
   };
 }
 
-/** The files and labels of a data set, before any image is decoded. */
-async function listDataSet(name: string, folder: string, options: LoadOptions): Promise<Listing> {
-  const { withoutDuplicatesOf, tTypes } = options;
+/** The files and labels of a data set (not of Fashion-MNIST) in `folder`, before any image is decoded. */
+export async function listDataSet(
+  name: string,
+  folder: string,
+  { withoutDuplicatesOf, tTypes }: Gz1Options & TTypeOptions = {},
+): Promise<Listing> {
   switch (name) {
     case "gz1":
       return listGz1(folder, withoutDuplicatesOf ? { withoutDuplicatesOf } : {});

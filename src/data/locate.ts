@@ -17,19 +17,17 @@ export interface DataRoot {
   readonly reason: string;
 }
 
-const PATHS = envPaths("tuningfork", { suffix: "" });
-
 /** Debian's package dataset-fashion-mnist puts its four files into fashion-mnist/ here. */
 const DEBIAN_DATA_SETS = "/usr/share/datasets";
 
 /** The user's own data directory: where `data fetch` puts what it gets. */
 export function userDataFolder(): string {
-  return PATHS.data;
+  return envPaths("tuningfork", { suffix: "" }).data;
 }
 
 /** Where decoded images are kept: TUNINGFORK_CACHE, or the user's cache directory. Safe to delete at any time. */
 export function cacheFolder(): string {
-  return process.env["TUNINGFORK_CACHE"] ?? PATHS.cache;
+  return process.env["TUNINGFORK_CACHE"] ?? envPaths("tuningfork", { suffix: "" }).cache;
 }
 
 /** The places in the order in which they are searched. Throws if a folder that somebody named does not exist. */

@@ -1,0 +1,68 @@
+/**
+ * What the data tests share: temporary folders, small images, and where the real data is.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { gzipSync } from "node:zlib";
+import sharp from "sharp";
+import type { DataSetName } from "../../src/data/catalogue.ts";
+import { locateDataSet } from "../../src/data/locate.ts";
+
+/** A temporary folder for each test of the suite in which it is called, removed after it. */
+export function temporaryFolder(): () => string {
+  let folder = "";
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "tuningfork-test-"));
+  });
+  afterEach(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return () => folder;
+}
+
+/** Writes a file, making its folders. */
+export function write(file: string, content: string | Uint8Array): string {
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, content);
+  return file;
+}
+
+/** Writes a square image of one colour; the extension says the format. */
+export async function writeImage(
+  file: string,
+  size = 16,
+  background: { r: number; g: number; b: number } = { r: 200, g: 100, b: 50 },
+): Promise<string> {
+  const image = sharp({ create: { width: size, height: size, channels: 3, background } });
+  const bytes = file.endsWith(".png")
+    ? await image.png().toBuffer()
+    : await image.jpeg({ quality: 95 }).toBuffer();
+  return write(file, bytes);
+}
+
+/** An idx file of bytes, gzip-compressed. */
+export function idxGz(shape: readonly number[], values: Uint8Array): Buffer {
+  const header = Buffer.alloc(4 + 4 * shape.length);
+  header.writeUInt32BE(0x0800 + shape.length);
+  shape.forEach((n, i) => header.writeUInt32BE(n, 4 + 4 * i));
+  return gzipSync(Buffer.concat([header, values]));
+}
+
+/** The folder of a real data set, or the running test is skipped. */
+export function realDataSet(test: Mocha.Context, name: DataSetName): string {
+  const found = locateDataSet(name);
+  if (!found) return test.skip();
+  return found.folder;
+}
+
+/** What a promise was rejected with: its message. */
+export async function rejection(promise: Promise<unknown>): Promise<string> {
+  try {
+    await promise;
+  } catch (cause) {
+    if (cause instanceof Error) return cause.message;
+    throw cause;
+  }
+  throw new Error("expected a rejection, but it was fulfilled");
+}
