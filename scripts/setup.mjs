@@ -69,7 +69,9 @@ export function setupMode(value) {
  * @returns {("apt" | "swiftshader")[]}
  */
 export function adapterSteps({ mode, present, wanted, platform, arch, root, apt }) {
-  if (mode === "none" || platform !== "linux" || wanted === "hardware") return [];
+  if (mode === "none" || platform !== "linux") return [];
+  // Hardware cannot be installed, and what is no name of an adapter is an error that the probe has found.
+  if (wanted !== undefined && wanted !== "mesa" && wanted !== "swiftshader") return [];
   /** @type {("apt" | "swiftshader")[]} */
   const steps = [];
   const lacking = present === undefined;

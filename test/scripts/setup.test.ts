@@ -63,6 +63,7 @@ describe("scripts/setup", () => {
       ["macOS", { platform: "darwin", apt: false }, []],
       ["Windows", { platform: "win32", apt: false, root: false }, []],
       ["TUNINGFORK_ADAPTER=hardware", { wanted: "hardware" }, []],
+      ["TUNINGFORK_ADAPTER=nonsense", { wanted: "nonsense" }, []],
       ["TUNINGFORK_ADAPTER=mesa", { wanted: "mesa" }, ["apt"]],
       ["TUNINGFORK_ADAPTER=swiftshader", { wanted: "swiftshader" }, ["swiftshader"]],
       [
