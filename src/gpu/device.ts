@@ -275,6 +275,30 @@ export class Device {
     return typedView(result, tensor.dtype, elementCount(tensor.shape));
   }
 
+  /**
+   * Queues a copy of a tensor to the host as it is after all that was submitted; `finish()` waits for it. The two are
+   * apart so that a training loop can go on submitting in between.
+   */
+  copyOut(tensor: Tensor): { finish: () => Promise<TypedArray> } {
+    this.check();
+    this.#reads++;
+    const bytes = sizeBytes(tensor);
+    const staging = this.#takeStaging(bytes);
+    const encoder = this.handle.createCommandEncoder({ label: `copy out ${tensor.label}` });
+    encoder.copyBufferToBuffer(tensor.buffer, tensor.offsetBytes, staging, 0, bytes);
+    this.handle.queue.submit([encoder.finish()]);
+    return {
+      finish: async () => {
+        await staging.mapAsync(GPUMapMode.READ, 0, bytes);
+        const copy = new Uint8Array(staging.getMappedRange(0, bytes)).slice();
+        staging.unmap();
+        this.#staging.get(staging.size)?.push(staging);
+        this.check();
+        return typedView(copy, tensor.dtype, elementCount(tensor.shape));
+      },
+    };
+  }
+
   /** `read` for float32 tensors. */
   async readFloats(tensor: Tensor, expectedMs = 0): Promise<Float32Array> {
     const values = await this.read(tensor, expectedMs);
@@ -330,9 +354,12 @@ export class Device {
     }
   }
 
-  /** Records a program: its pipelines are compiled and its bind groups made when the promise resolves. */
-  record(label: string, build: (ctx: Context) => void): Promise<Program> {
-    return record(this, label, build);
+  /**
+   * Records a program: its pipelines are compiled and its bind groups made when the promise resolves.
+   * @param scratchFrom a program whose scratch memory this one may share; it must outlive this one
+   */
+  record(label: string, build: (ctx: Context) => void, scratchFrom?: Program): Promise<Program> {
+    return record(this, label, build, scratchFrom);
   }
 
   /** Records, submits once and forgets: for single operations. */

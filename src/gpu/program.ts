@@ -28,7 +28,8 @@ export class Program {
   readonly label: string;
   readonly #device: Device;
   readonly #commands: readonly Command[];
-  readonly #scratch: readonly Tensor[];
+  /** The scratch tensors, as a program recorded with `scratchFrom` borrows them. */
+  readonly scratch: readonly Tensor[];
   readonly #params: GPUBuffer | undefined;
   #destroyed = false;
 
@@ -42,7 +43,7 @@ export class Program {
     this.#device = device;
     this.label = label;
     this.#commands = commands;
-    this.#scratch = scratch;
+    this.scratch = scratch;
     this.#params = params;
   }
 
@@ -128,7 +129,7 @@ export class Program {
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;
-    this.#device.release(...this.#scratch);
+    this.#device.release(...this.scratch);
     this.#params?.destroy();
   }
 }
@@ -155,13 +156,18 @@ function encodeCopy(encoder: GPUCommandEncoder, from: Tensor, to: Tensor): void 
   );
 }
 
-/** Records `build`'s dispatches, compiles what they need and makes their bind groups. */
+/**
+ * Records `build`'s dispatches, compiles what they need and makes their bind groups.
+ * @param scratchFrom a program whose scratch memory this one may use too: the two never run at the same time, and it
+ * must outlive this one
+ */
 export async function record(
   device: Device,
   label: string,
   build: (ctx: Context) => void,
+  scratchFrom?: Program,
 ): Promise<Program> {
-  const recorder = new Recorder(device);
+  const recorder = new Recorder(device, scratchFrom?.scratch ?? []);
   try {
     build(recorder);
     return await recorder.finish(label);
@@ -174,12 +180,15 @@ export async function record(
 class Recorder implements Context {
   readonly device: Device;
   readonly #recorded: (Dispatch | { from: Tensor; to: Tensor })[] = [];
-  /** Scratch tensors by size in bytes that are free to be used again within this program. */
-  readonly #free: Tensor[] = [];
+  /** Scratch tensors that are free to be used again within this program. */
+  readonly #free: Tensor[];
+  readonly #borrowed: readonly Tensor[];
   readonly #scratch: Tensor[] = [];
 
-  constructor(device: Device) {
+  constructor(device: Device, borrowed: readonly Tensor[]) {
     this.device = device;
+    this.#borrowed = borrowed;
+    this.#free = [...borrowed];
   }
 
   dispatch(dispatch: Dispatch): void {
@@ -204,9 +213,11 @@ class Recorder implements Context {
 
   scratch(shape: Shape, dtype: DType, label: string): Tensor {
     const bytes = sizeBytes({ shape, dtype });
-    // Best fit among what this program has freed, unless that would waste more than half of it.
+    // Best fit among what is free, unless that would waste more than half of what this program itself allocated.
+    const wasteful = (tensor: Tensor) =>
+      sizeBytes(tensor) > 2 * bytes + 4096 && !this.#borrowed.includes(tensor);
     const fits = this.#free
-      .filter((tensor) => sizeBytes(tensor) >= bytes && sizeBytes(tensor) <= 2 * bytes + 4096)
+      .filter((tensor) => sizeBytes(tensor) >= bytes && !wasteful(tensor))
       .sort((a, b) => sizeBytes(a) - sizeBytes(b));
     const [reused] = fits;
     if (reused) {
@@ -219,7 +230,8 @@ class Recorder implements Context {
   }
 
   free(tensor: Tensor): void {
-    const whole = this.#scratch.find((scratch) => scratch.buffer === tensor.buffer);
+    const own = (scratch: Tensor) => scratch.buffer === tensor.buffer;
+    const whole = this.#scratch.find(own) ?? this.#borrowed.find(own);
     if (!whole || this.#free.includes(whole))
       throw new DeviceError(
         `free: "${tensor.label}" is no live scratch tensor of this recording`,

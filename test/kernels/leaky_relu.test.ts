@@ -61,11 +61,12 @@ describe("leakyReluGrad", () => {
         const x = awayFromZero(shape, 2);
         const dy = randomFloats(shape, 3);
         const want = reference.leakyReluGrad(toFloat64(x), toFloat64(dy), slope);
-        expectGradient(
-          (v) => dot(reference.leakyRelu(v, slope).values, toFloat64(dy)),
-          toFloat64(x),
-          want.values,
-        );
+        if (x.length < 300)
+          expectGradient(
+            (v) => dot(reference.leakyRelu(v, slope).values, toFloat64(dy)),
+            toFloat64(x),
+            want.values,
+          );
         expectClose(await gpuGradient(x, dy, shape, slope), want, shape);
         await expectLinearAndRepeatable(dy, (values) => gpuGradient(x, values, shape, slope));
       });

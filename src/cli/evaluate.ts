@@ -1,0 +1,95 @@
+/** `tuningfork evaluate`: how well a model does on a labelled data set. */
+import { loadDataSet } from "../data/load.ts";
+import { openDevice } from "../gpu/device.ts";
+import { accuracy, argmax, majorityBaseline, meanCrossEntropy } from "../metrics/accuracy.ts";
+import { confusionMatrix, precisionRecall } from "../metrics/confusion.ts";
+import { aucPerClass, macroAuc } from "../metrics/roc.ts";
+import { table } from "../nn/summary.ts";
+import { loadModel } from "../nn/weights.ts";
+import { predict } from "../train/predict.ts";
+import { terminalProgress } from "./data.ts";
+
+export interface EvaluateOptions {
+  readonly model: string;
+  readonly dataSet: string;
+  readonly data?: string;
+  readonly crop?: number;
+  readonly part: "train" | "test";
+  readonly batchSize: number;
+  readonly json: boolean;
+}
+
+export async function evaluate(options: EvaluateOptions): Promise<number> {
+  const device = await openDevice();
+  try {
+    const { model, info } = await loadModel(device, options.model, {
+      batchSize: options.batchSize,
+    });
+    const progress = terminalProgress();
+    const { set, warnings } = await loadDataSet(options.dataSet, {
+      size: Math.max(model.input[0], model.input[1]),
+      data: options.data,
+      crop: options.crop,
+      part: options.part,
+      onProgress: progress.onProgress,
+    });
+    progress.stop();
+    for (const warning of warnings) console.error(`warning: ${warning}`);
+    if (set.classes.join("\n") !== info.classes.join("\n"))
+      throw new Error(
+        `evaluate: the model's classes are ${info.classes.join(", ")}, those of ${set.name} are ${set.classes.join(", ")}; choose a data set with the model's classes`,
+      );
+    const probabilities = await predict(model, set, { batchSize: options.batchSize });
+    const { labels, classes } = set;
+    const predicted = argmax(probabilities, classes.length);
+    const confusion = confusionMatrix(labels, predicted, classes.length);
+    const auc = aucPerClass(labels, probabilities, classes.length);
+    const result = {
+      model: options.model,
+      data_set: set.name,
+      n: set.count,
+      accuracy: accuracy(labels, predicted),
+      loss: meanCrossEntropy(labels, probabilities, classes.length),
+      majority_baseline: majorityBaseline(labels),
+      classes,
+      confusion,
+      auc: Object.fromEntries(classes.map((name, i) => [name, auc[i] ?? null])),
+      macro_auc: macroAuc(labels, probabilities, classes.length),
+    };
+    console.log(options.json ? JSON.stringify(result) : formatResult(result));
+    return 0;
+  } finally {
+    device.destroy();
+  }
+}
+
+function formatResult(result: {
+  n: number;
+  data_set: string;
+  accuracy: number;
+  loss: number;
+  majority_baseline: number;
+  classes: readonly string[];
+  confusion: readonly (readonly number[])[];
+  auc: Readonly<Record<string, number | null>>;
+}): string {
+  const { classes, confusion } = result;
+  const number = (value: number | null | undefined) =>
+    typeof value === "number" ? value.toFixed(3) : "-";
+  const rows = precisionRecall(confusion).map((scores, i) => [
+    classes[i] ?? "",
+    ...(confusion[i] ?? []).map(String),
+    number(scores.precision),
+    number(scores.recall),
+    number(result.auc[classes[i] ?? ""]),
+  ]);
+  const heads = ["true \\ predicted", ...classes, "precision", "recall", "AUC"];
+  return [
+    `${result.data_set}: ${result.n} images, accuracy ${result.accuracy.toFixed(3)} (always the most frequent class: ${result.majority_baseline.toFixed(3)}), loss ${result.loss.toFixed(3)}`,
+    "",
+    ...table(
+      [heads, ...rows],
+      heads.map((_, i) => i > 0),
+    ),
+  ].join("\n");
+}

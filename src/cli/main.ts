@@ -1,0 +1,292 @@
+#!/usr/bin/env node
+/** The command line: parses flags and calls one function a command. */
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { EvaluateOptions } from "./evaluate.ts";
+import type { InspectOptions } from "./inspect.ts";
+import type { PredictCommandOptions } from "./predict.ts";
+import type { StudyCommandOptions } from "./study.ts";
+import type { TrainOptions } from "./train.ts";
+
+const number = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value))
+    throw new InvalidArgumentError("expected a number");
+  return value;
+};
+
+const integer = (text: string): number => {
+  const value = number(text);
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new InvalidArgumentError("expected an integer, 0 or more");
+  return value;
+};
+
+const positive = (text: string): number => {
+  const value = integer(text);
+  if (value === 0) throw new InvalidArgumentError("expected an integer above 0");
+  return value;
+};
+
+const fraction = (text: string): number => {
+  const value = number(text);
+  if (!(value > 0 && value <= 1))
+    throw new InvalidArgumentError("expected a number above 0, at most 1");
+  return value;
+};
+
+const share = (text: string): number => {
+  const value = number(text);
+  if (!(value >= 0 && value < 1))
+    throw new InvalidArgumentError("expected a number from 0 to below 1");
+  return value;
+};
+
+const list = (text: string): string[] => text.split(",").map((item) => item.trim());
+
+const classWeights = (text: string): "balanced" | number[] =>
+  text === "balanced" ? text : list(text).map(number);
+
+const program = new Command("tuningfork")
+  .description(
+    "A from-scratch CNN engine on WebGPU for Node, and a study of galaxy morphology built on it.",
+  )
+  .showHelpAfterError("(--help shows the options and an example)")
+  .configureHelp({ sortSubcommands: false });
+
+/** Runs a command; its number is the exit code. Nothing is forced to end: what hangs is a defect to be seen. */
+const action =
+  <Args extends unknown[]>(run: (...args: Args) => Promise<number>) =>
+  async (...args: Args): Promise<void> => {
+    process.exitCode = await run(...args);
+  };
+
+const example = (text: string): string => `\nExample:\n  $ ${text}`;
+const dataOption = () =>
+  new Option(
+    "--data <folder>",
+    "folder of data sets, or of this one (default: TUNINGFORK_DATA, data/, ...)",
+  );
+const cropOption = () =>
+  new Option("--crop <fraction>", "central fraction of each image to keep").argParser(fraction);
+const batchOption = () =>
+  new Option("--batch-size <n>", "images in one step").argParser(positive).default(32);
+
+program
+  .command("train")
+  .description("train a network, or fine-tune a model on other data")
+  .option("--network <file>", "network as JSON, e.g. networks/paper.json (default: that of --init)")
+  .requiredOption(
+    "--data-set <name>",
+    "fashion-mnist, gz1, gz2, efigi, na10, or a folder with a sub-folder for each class",
+  )
+  .addOption(dataOption())
+  .option("--init <file>", "weights to start from; the optimizer starts fresh")
+  .option("--new-head <classes>", "replace the last dense layer by an untrained one", positive)
+  .option("--freeze <layers>", "layers that do not learn, e.g. conv1,conv2", list, [])
+  .option("--epochs <n>", "passes over the training images", positive, 15)
+  .addOption(batchOption())
+  .option("--learning-rate <rate>", "Adamax' learning rate", number, 0.002)
+  .option("--seed <n>", "seed of weights, order, augmentation and dropout", integer, 1)
+  .option("--validation <fraction>", "share of the images held out", share, 0)
+  .option("--no-augment", "do not rotate, flip, crop and scale the images")
+  .option("--class-weights <weights>", '"balanced", or a number for each class', classWeights)
+  .option("--early-stopping <epochs>", "end after so many epochs without a better loss", positive)
+  .option(
+    "--reduce-on-plateau <epochs>",
+    "halve the learning rate after so many epochs without a better loss",
+    positive,
+  )
+  .option("--best", "end with the weights of the best epoch", false)
+  .addOption(cropOption())
+  .option("--limit <n>", "use only so many images, drawn by class and seed", positive)
+  .option("--resume", "continue the run whose checkpoint is in --out", false)
+  .requiredOption("--out <folder>", "where model, history and checkpoint go")
+  .addHelpText(
+    "after",
+    example(
+      "tuningfork train --network networks/quick.json --data-set gz2 --epochs 10 --out out/gz2",
+    ),
+  )
+  .action(
+    action(async (options: TrainOptions) => {
+      const { train } = await import("./train.ts");
+      return train(options);
+    }),
+  );
+
+program
+  .command("evaluate")
+  .description(
+    "accuracy, loss, confusion matrix, precision, recall and AUC of a model on labelled images",
+  )
+  .requiredOption("--model <file>", "a model that train wrote")
+  .requiredOption("--data-set <name>", "as in train")
+  .addOption(dataOption())
+  .addOption(cropOption())
+  .addOption(
+    new Option("--part <part>", "of fashion-mnist").choices(["train", "test"]).default("test"),
+  )
+  .addOption(batchOption())
+  .option("--json", "one object", false)
+  .addHelpText(
+    "after",
+    example("tuningfork evaluate --model out/gz2/model.safetensors --data-set gz2"),
+  )
+  .action(
+    action(async (options: EvaluateOptions) => {
+      const { evaluate } = await import("./evaluate.ts");
+      return evaluate(options);
+    }),
+  );
+
+program
+  .command("predict")
+  .description("classify images of any size")
+  .requiredOption("--model <file>", "a model that train wrote")
+  .argument("<image...>", "JPEG, PNG or FITS files")
+  .addOption(cropOption())
+  .addOption(batchOption())
+  .option("--json", "one line an image: {path, class, probabilities}", false)
+  .addHelpText(
+    "after",
+    example("tuningfork predict --model out/gz2/model.safetensors galaxy.jpg --json"),
+  )
+  .action(
+    action(async (images: string[], options: Omit<PredictCommandOptions, "images">) => {
+      const { predictImages } = await import("./predict.ts");
+      return predictImages({ ...options, images });
+    }),
+  );
+
+program
+  .command("inspect")
+  .description("feature maps of single layers for one image, as PNG grids")
+  .requiredOption("--model <file>", "a model that train wrote")
+  .requiredOption("--image <file>", "JPEG, PNG or FITS")
+  .requiredOption("--layers <names>", "e.g. conv2,pool1", list)
+  .addOption(cropOption())
+  .requiredOption("--out <folder>", "where the PNG files go")
+  .addHelpText(
+    "after",
+    example(
+      "tuningfork inspect --model out/gz2/model.safetensors --image galaxy.jpg --layers conv2,pool1 --out out/maps",
+    ),
+  )
+  .action(
+    action(async (options: InspectOptions) => {
+      const { inspect } = await import("./inspect.ts");
+      return inspect(options);
+    }),
+  );
+
+program
+  .command("study")
+  .description("the seven tests of the paper and their report")
+  .addOption(
+    new Option("--preset <name>", "sizes of network, images and training")
+      .choices(["quick", "paper"])
+      .default("quick"),
+  )
+  .addOption(
+    new Option("--data-set <name>", "default: real when the images are there").choices([
+      "real",
+      "simulated",
+      "paper",
+    ]),
+  )
+  .addOption(dataOption())
+  .option("--tests <letters>", "which of a,b,c,d,e,f,g", list)
+  .option("--seed <n>", "seed of everything that is drawn", integer, 1)
+  .option("--seeds <k>", "repeat with so many seeds", positive, 1)
+  .option("--out <folder>", "where results, models, figures and report go", "out/study")
+  .option("--resume", "continue a study that was interrupted", false)
+  .addHelpText("after", example("tuningfork study --preset quick --tests a,c,g --out out/study"))
+  .action(
+    action(async (options: StudyCommandOptions) => {
+      const { study } = await import("./study.ts");
+      return study(options);
+    }),
+  );
+
+program
+  .command("op")
+  .description("run one kernel on tensors from a file")
+  .argument("<name>", "conv2d, conv2d_input_grad, ..., affine_warp")
+  .requiredOption("--in <file>", "safetensors with x, w, b, dy, ...")
+  .requiredOption("--out <file>", "safetensors to write")
+  .option("--attrs <json>", 'attributes, e.g. \'{"strides":2,"padding":"same"}\'', "{}")
+  .addHelpText(
+    "after",
+    example(
+      'tuningfork op conv2d --in in.safetensors --out out.safetensors --attrs \'{"padding":"same"}\'',
+    ),
+  )
+  .action(
+    action(async (name: string, options: { in: string; out: string; attrs: string }) => {
+      const { runOp } = await import("./op.ts");
+      return runOp({ name, ...options });
+    }),
+  );
+
+const data = program
+  .command("data")
+  .description("what data sets are here, and how to get those that are not");
+data
+  .command("list")
+  .description("what is there, how many images a class, what is missing and where it can be had")
+  .addOption(dataOption())
+  .option("--json", "one object", false)
+  .addHelpText("after", example("tuningfork data list"))
+  .action(
+    action(async (options: { data?: string; json: boolean }) => {
+      const { dataList } = await import("./data.ts");
+      return dataList(options);
+    }),
+  );
+data
+  .command("verify")
+  .description("check the sums of what is there")
+  .argument("[name...]", "data sets; default all that are there")
+  .addOption(dataOption())
+  .option("--json", "one object", false)
+  .addHelpText("after", example("tuningfork data verify gz2"))
+  .action(
+    action(async (names: string[], options: { data?: string; json: boolean }) => {
+      const { dataVerify } = await import("./data.ts");
+      return dataVerify({ ...options, ...(names.length > 0 && { names }) });
+    }),
+  );
+data
+  .command("fetch")
+  .description("get a data set from its public home")
+  .argument("<name>", "fashion-mnist, gz1, gz2 or efigi")
+  .addOption(dataOption())
+  .addHelpText("after", example("tuningfork data fetch gz2"))
+  .action(
+    action(async (name: string, options: object) => {
+      const { dataFetch } = await import("./data.ts");
+      return dataFetch(name, options);
+    }),
+  );
+
+program
+  .command("doctor")
+  .description("the adapter, its features and limits; without one, the next step for this system")
+  .option("--json", "one object", false)
+  .addHelpText("after", example("tuningfork doctor"))
+  .action(
+    action(async (options: { json: boolean }) => {
+      const { doctor } = await import("./doctor.ts");
+      return doctor(options);
+    }),
+  );
+
+/** A user's mistake is one sentence; a defect of the program keeps its stack. */
+function report(error: unknown): void {
+  const defect =
+    !(error instanceof Error) || error instanceof TypeError || error instanceof ReferenceError;
+  console.error(defect || process.env["TUNINGFORK_DEBUG"] ? error : `error: ${error.message}`);
+  process.exitCode = 1;
+}
+
+await program.parseAsync().catch(report);

@@ -1,0 +1,69 @@
+import type { Context } from "../gpu/context.ts";
+import { dense, denseBiasGrad, denseInputGrad, denseWeightGrad } from "../kernels/dense.ts";
+import type { Shape, Tensor } from "../tensor.ts";
+import { glorotUniform, zeros } from "./init.ts";
+import { Layer, type ParameterSpec } from "./layer.ts";
+import { vectorShape, withGrad } from "./shapes.ts";
+
+export interface DenseConfig {
+  readonly units: number;
+  readonly useBias?: boolean;
+}
+
+/** y = x w + b.  x: [n, inputs], weight: [inputs, units], bias: [units]. */
+export class Dense extends Layer {
+  override readonly type = "Dense";
+  readonly units: number;
+  readonly #useBias: boolean;
+
+  constructor(name: string, { units, useBias = true }: DenseConfig) {
+    super(name);
+    this.units = units;
+    this.#useBias = useBias;
+  }
+
+  override outputShape(input: Shape): Shape {
+    vectorShape(this, input);
+    return [this.units];
+  }
+
+  override parameterSpecs(input: Shape): ParameterSpec[] {
+    const shape = [vectorShape(this, input), this.units];
+    const weight = { name: "weight", shape, init: glorotUniform };
+    return this.#useBias ? [weight, { name: "bias", shape: [this.units], init: zeros }] : [weight];
+  }
+
+  override flops(input: Shape): number {
+    return 2 * vectorShape(this, input) * this.units;
+  }
+
+  override forward(ctx: Context, x: Tensor): Tensor {
+    const y = ctx.scratch([x.shape[0] ?? 0, this.units], "float32", `${this.name}.y`);
+    const w = this.parameter("weight").value;
+    dense(ctx, this.#useBias ? { x, w, b: this.parameter("bias").value } : { x, w }, {}, y);
+    return y;
+  }
+
+  override backward(
+    ctx: Context,
+    { x, dy }: { x: Tensor; dy: Tensor },
+    needsDx: boolean,
+  ): Tensor | undefined {
+    const weight = this.parameter("weight");
+    withGrad(weight, (dw) => {
+      denseWeightGrad(ctx, { x, dy }, {}, dw);
+    });
+    if (this.#useBias)
+      withGrad(this.parameter("bias"), (db) => {
+        denseBiasGrad(ctx, { dy }, db);
+      });
+    if (!needsDx) return undefined;
+    const dx = ctx.scratch(x.shape, "float32", `${this.name}.dx`);
+    denseInputGrad(ctx, { dy, w: weight.value }, {}, dx);
+    return dx;
+  }
+
+  override config(): Record<string, unknown> {
+    return { units: this.units, ...(this.#useBias ? {} : { useBias: false }) };
+  }
+}

@@ -1,0 +1,52 @@
+import type { Context } from "../gpu/context.ts";
+import { pool2dGeometry, type Padding } from "../geometry.ts";
+import { maxPool2d, maxPool2dGrad } from "../kernels/max_pool2d.ts";
+import type { Shape, Tensor } from "../tensor.ts";
+import { Layer } from "./layer.ts";
+import { imageShape } from "./shapes.ts";
+
+export interface MaxPool2DConfig {
+  readonly size: readonly [number, number];
+  /** Default: `size`. */
+  readonly strides?: readonly [number, number];
+  readonly padding?: Padding;
+}
+
+/** The maximum of each window; padding never wins, a tie goes to the first element.  x: [n, h, w, c]. */
+export class MaxPool2D extends Layer {
+  override readonly type = "MaxPool2D";
+  readonly #config: MaxPool2DConfig;
+
+  constructor(name: string, config: MaxPool2DConfig) {
+    super(name);
+    this.#config = config;
+  }
+
+  override outputShape(input: Shape): Shape {
+    const [h, w, c] = imageShape(this, input);
+    const { outH, outW } = pool2dGeometry([1, h, w, c], this.#config);
+    return [outH, outW, c];
+  }
+
+  override forward(ctx: Context, x: Tensor): Tensor {
+    const [n = 0, ...input] = x.shape;
+    const y = ctx.scratch([n, ...this.outputShape(input)], "float32", `${this.name}.y`);
+    maxPool2d(ctx, { x }, this.#config, y);
+    return y;
+  }
+
+  override backward(
+    ctx: Context,
+    { x, dy }: { x: Tensor; dy: Tensor },
+    needsDx: boolean,
+  ): Tensor | undefined {
+    if (!needsDx) return undefined;
+    const dx = ctx.scratch(x.shape, "float32", `${this.name}.dx`);
+    maxPool2dGrad(ctx, { x, dy }, this.#config, dx);
+    return dx;
+  }
+
+  override config(): Record<string, unknown> {
+    return { ...this.#config };
+  }
+}

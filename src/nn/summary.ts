@@ -1,0 +1,104 @@
+/** The table that `model.summary()` prints. */
+import { formatBytes } from "../gpu/device.ts";
+import { elementCount } from "../tensor.ts";
+import type { Sequential } from "./model.ts";
+
+interface Row {
+  readonly layer: string;
+  readonly type: string;
+  readonly output: string;
+  readonly parameters: number;
+  readonly state: string;
+  readonly flops: number;
+  readonly activationBytes: number;
+}
+
+/** FLOPs of one training image: forward, and for each layer that learns or passes gradients on as much again. */
+export function trainingFlops(model: Sequential): number {
+  const shapes = model.shapes();
+  const lowest = model.layers.findIndex(
+    (layer, i) => layer.trainable && layer.parameterSpecs(shapes[i] ?? []).length > 0,
+  );
+  return model.layers.reduce((sum, layer, index) => {
+    const input = shapes[index] ?? [];
+    const flops = layer.flops(input);
+    const learns = layer.trainable && layer.parameterSpecs(input).length > 0;
+    const passes = 1 + Number(lowest >= 0 && learns) + Number(lowest >= 0 && index > lowest);
+    return sum + flops * passes;
+  }, 0);
+}
+
+/** FLOPs of one image's forward pass. */
+export function forwardFlops(model: Sequential): number {
+  const shapes = model.shapes();
+  return model.layers.reduce((sum, layer, index) => sum + layer.flops(shapes[index] ?? []), 0);
+}
+
+export function summarize(model: Sequential, batchSize: number): string {
+  const shapes = model.shapes();
+  const rows = model.layers.map((layer, index): Row => {
+    const specs = layer.parameterSpecs(shapes[index] ?? []);
+    const parameters = specs.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+    const output = shapes[index + 1] ?? [];
+    return {
+      layer: layer.name,
+      type: layer.type,
+      output: `[n,${output.join(",")}]`,
+      parameters,
+      state: parameters === 0 ? "" : layer.trainable ? "trainable" : "frozen",
+      flops: layer.flops(shapes[index] ?? []),
+      activationBytes: 4 * batchSize * elementCount(output),
+    };
+  });
+  const total = rows.reduce((sum, row) => sum + row.parameters, 0);
+  const trainable = rows.reduce(
+    (sum, row) => sum + (row.state === "trainable" ? row.parameters : 0),
+    0,
+  );
+  const activations = rows.reduce((sum, row) => sum + row.activationBytes, 0);
+  const cells = rows.map((row) => [
+    row.layer,
+    row.type,
+    row.output,
+    row.parameters === 0 ? "" : integer(row.parameters),
+    row.state,
+    row.flops === 0 ? "" : (row.flops / 1e6).toFixed(2),
+    formatBytes(row.activationBytes),
+  ]);
+  const heads = [
+    "layer",
+    "type",
+    "output",
+    "parameters",
+    "state",
+    "MFLOP",
+    `activations (n=${batchSize})`,
+  ];
+  return [
+    ...table([heads, ...cells], [false, false, false, true, false, true, true]),
+    "",
+    `input              [n,${model.input.join(",")}]`,
+    `parameters         ${integer(total)} (${integer(trainable)} trainable, ${integer(total - trainable)} frozen)`,
+    `FLOPs per image    ${(forwardFlops(model) / 1e9).toFixed(3)} GFLOP forward, ${(trainingFlops(model) / 1e9).toFixed(3)} GFLOP in a training step`,
+    // A trainable parameter has its value, its gradient and Adamax' two moments.
+    `memory             ${formatBytes(4 * total + 12 * trainable)} parameters, gradients and optimizer; ${formatBytes(activations)} activations at n=${batchSize}`,
+  ].join("\n");
+}
+
+const integer = (value: number): string => value.toLocaleString("en-US");
+
+/** Lines of columns that line up under a ruled head. */
+export function table(rows: readonly (readonly string[])[], right: readonly boolean[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  const line = (row: readonly string[]) =>
+    widths
+      .map((width, column) =>
+        right[column] ? (row[column] ?? "").padStart(width) : (row[column] ?? "").padEnd(width),
+      )
+      .join("  ")
+      .trimEnd();
+  const [head = [], ...body] = rows;
+  return [line(head), widths.map((width) => "-".repeat(width)).join("  "), ...body.map(line)];
+}

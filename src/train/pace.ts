@@ -1,0 +1,63 @@
+/**
+ * Keeps at most two submissions in flight and the host asleep while they run: a pending promise of Dawn's keeps a core
+ * busy, which a software adapter needs for the work itself.
+ */
+import type { Device } from "../gpu/device.ts";
+
+const now = (): number => performance.now();
+
+export class Pace {
+  readonly #device: Device;
+  /** Durations of the last submissions, in milliseconds. */
+  #recent: number[] = [];
+  #lastDone = 0;
+  #running = false;
+
+  constructor(device: Device) {
+    this.#device = device;
+  }
+
+  /**
+   * Submits when the submission before the last is done, so that the GPU always has its next work and never more.
+   * Resolves when the submission before this one is done.
+   */
+  async submit(submit: () => void): Promise<void> {
+    if (!this.#running) {
+      this.#running = true;
+      this.#lastDone = now();
+      submit();
+      return;
+    }
+    await this.#sleep();
+    const done = this.#device.handle.queue.onSubmittedWorkDone();
+    submit();
+    await done;
+    this.#finished();
+  }
+
+  /** Resolves when everything submitted is done. */
+  async drain(): Promise<void> {
+    if (!this.#running) return;
+    await this.#sleep();
+    await this.#device.finish();
+    this.#finished();
+    this.#running = false;
+  }
+
+  /** How long a submission takes, going by the last ones; 0 before the first is done. */
+  get expectedMs(): number {
+    return this.#recent.length === 0 ? 0 : Math.min(...this.#recent);
+  }
+
+  async #sleep(): Promise<void> {
+    const left = 0.95 * this.expectedMs - (now() - this.#lastDone);
+    // Shorter waits are not worth the timer's own millisecond.
+    if (left > 2) await new Promise((resolve) => setTimeout(resolve, left));
+  }
+
+  #finished(): void {
+    const time = now();
+    this.#recent = [...this.#recent.slice(-7), time - this.#lastDone];
+    this.#lastDone = time;
+  }
+}
