@@ -28,7 +28,8 @@ export interface GalleryCell {
 
 /** Images in rows of `columns`, each `cellSize` wide, its lines under it; a row may begin with a label of its own. */
 export async function gallery(options: {
-  readonly cells: readonly GalleryCell[];
+  /** In reading order; null leaves a place empty. */
+  readonly cells: readonly (GalleryCell | null)[];
   readonly columns: number;
   readonly cellSize?: number;
   /** Written above each row, when rows have a meaning. */
@@ -37,7 +38,7 @@ export async function gallery(options: {
   const { cells, columns, cellSize = 112, rowLabels } = options;
   const gap = 10;
   const lineHeight = 14;
-  const lineCount = Math.max(0, ...cells.map((cell) => cell.lines.length));
+  const lineCount = Math.max(0, ...cells.map((cell) => cell?.lines.length ?? 0));
   const labelHeight = rowLabels === undefined ? 0 : 22;
   const rowHeight = labelHeight + cellSize + lineCount * lineHeight + (lineCount > 0 ? 14 : gap);
   const rows = Math.ceil(cells.length / columns);
@@ -46,7 +47,9 @@ export async function gallery(options: {
     const y = MARGIN + row * rowHeight + 13;
     body.push(svgText(label, MARGIN, y, { size: 12, weight: "bold" }));
   });
-  for (const [i, { set, index, lines }] of cells.entries()) {
+  for (const [i, cell] of cells.entries()) {
+    if (cell === null) continue;
+    const { set, index, lines } = cell;
     const x = MARGIN + (i % columns) * (cellSize + gap);
     const y = MARGIN + Math.floor(i / columns) * rowHeight + labelHeight;
     body.push(await imageElement(set, index, x, y, cellSize));
@@ -131,7 +134,8 @@ export async function featureMapPair(maps: readonly FeatureMaps[]): Promise<stri
   for (const [i, map] of maps.entries()) {
     const x = MARGIN + i * (panelWidth + gap);
     body.push(svgText(map.when, x, MARGIN + 11, { size: 12, weight: "bold" }));
-    const uri = await tilesPng(map, ranges, columns, rows);
+    const png = await tilesPng(map, ranges, columns, rows);
+    const uri = `data:image/png;base64,${png.toString("base64")}`;
     body.push(imageTag(uri, x, MARGIN + 20, panelWidth, panelHeight));
   }
   const barWidth = 120;
@@ -148,6 +152,16 @@ export async function featureMapPair(maps: readonly FeatureMaps[]): Promise<stri
   );
   const width = 2 * MARGIN + Math.max(maps.length * (panelWidth + gap) - gap, 340);
   return svgDocument(width, barY + 11 + MARGIN, body);
+}
+
+/** All channels of one layer as a PNG of tiles in viridis, each channel scaled on its own; no text. */
+export function featureMapGridPng(map: FeatureMaps): Promise<Buffer> {
+  const columns = Math.min(
+    map.channels,
+    Math.max(TILE_COLUMNS, Math.ceil(Math.sqrt(map.channels))),
+  );
+  const rows = Math.ceil(map.channels / columns);
+  return tilesPng(map, channelRanges([map], map.channels), columns, rows);
 }
 
 function channelRanges(maps: readonly FeatureMaps[], shown: number): [number, number][] {
@@ -170,7 +184,7 @@ async function tilesPng(
   ranges: readonly [number, number][],
   columns: number,
   rows: number,
-): Promise<string> {
+): Promise<Buffer> {
   const tile = 2 * TILE;
   const step = 2 * (TILE + TILE_GAP);
   const width = columns * step - 2 * TILE_GAP;
@@ -190,10 +204,9 @@ async function tilesPng(
       }
     }
   }
-  const png = await sharp(pixels, { raw: { width, height, channels: 3 } })
+  return sharp(pixels, { raw: { width, height, channels: 3 } })
     .png({ compressionLevel: 9, palette: true, colours: 256, dither: 0 })
     .toBuffer();
-  return `data:image/png;base64,${png.toString("base64")}`;
 }
 
 type Rgb = readonly [number, number, number];

@@ -484,7 +484,13 @@ export async function barPlot(options: {
           type: "nominal",
           title: null,
           scale: { domain: series, range: [BLUE, ORANGE, "#9aa0a6"] },
-          legend: { orient: "top", direction: "horizontal", columns: 3, symbolType: "square" },
+          legend: {
+            orient: "top",
+            direction: "horizontal",
+            columns: 3,
+            symbolType: "square",
+            offset: line === undefined ? 8 : 24, // leaves room for the line's label
+          },
         },
       },
     },

@@ -1,0 +1,541 @@
+/**
+ * The report as one HTML page that needs no network and no script: text, tables, and the figures as data.
+ */
+import { accuracy, argmax } from "../metrics/accuracy.ts";
+import { precisionRecall } from "../metrics/confusion.ts";
+import {
+  appliedShares,
+  appliedTest,
+  bestTest,
+  count,
+  meanAccuracy,
+  percent,
+  recipe,
+} from "./figures.ts";
+import type { Figure, FigureSection } from "./figures.ts";
+import type { DataSetChoice, StudyEvidence, StudyResults, TestId, TestResult } from "./results.ts";
+import { escapeXml, svgDataUri, svgSize } from "./svg.ts";
+import { PAPER_TABLE3, classesOf, fixed, testsRun } from "./table3.ts";
+
+const DATA_SETS: Readonly<Record<DataSetChoice, string>> = {
+  real: "real galaxies (Galaxy Zoo)",
+  simulated: "simulated galaxies",
+  paper: "the paper's own data (EFIGI, NA10)",
+};
+
+interface Section {
+  readonly id: string;
+  readonly title: string;
+  readonly html: string;
+}
+
+/** The whole page. `figures` as drawn by `drawFigures`. */
+export function reportPage(
+  results: StudyResults,
+  evidence: StudyEvidence,
+  figures: readonly Figure[],
+): string {
+  const numbers = new Map<Figure, number>();
+  const draw = (section: FigureSection, layout: "wide" | "grid" = "wide"): string =>
+    figureGroup(
+      figures.filter((figure) => figure.section === section),
+      layout,
+      numbers,
+    );
+  const sections: Section[] = [
+    {
+      id: "table-3",
+      title: "Table 3: the seven tests",
+      html: table3Section(results) + draw("accuracy"),
+    },
+    { id: "auc", title: "Ranking, speed and collapse", html: aucSection(results) },
+    { id: "seeds", title: "Spread over seeds", html: seedsSection(results) },
+    {
+      id: "training",
+      title: "Training",
+      html: draw("training") + pretrainingTable(results) + draw("pretraining"),
+    },
+    { id: "roc", title: "ROC curves", html: draw("roc", "grid") },
+    {
+      id: "overfitting",
+      title: "Ten images against ten thousand",
+      html: draw("small-against-large"),
+    },
+    {
+      id: "confusion",
+      title: "What is taken for what",
+      html: draw("confusion", "grid") + precisionTable(results),
+    },
+    { id: "samples", title: "The images", html: draw("samples") },
+    { id: "single-images", title: "Single images", html: draw("single-images") },
+    { id: "feature-maps", title: "What the layers see", html: draw("feature-maps") },
+    { id: "galleries", title: "Right and wrong", html: draw("galleries") },
+    {
+      id: "applied",
+      title: "A catalogue classified whole",
+      html: appliedSection(results, evidence) + draw("applied"),
+    },
+    {
+      id: "physical",
+      title: "Physical properties",
+      html: physicalSection(evidence) + draw("physical"),
+    },
+    { id: "settings", title: "Settings and machine", html: settingsSection(results, evidence) },
+  ];
+  const shown = sections.filter((section) => section.html !== "");
+  const title = "Galaxy morphology by transfer learning";
+  return `<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>${title}: report</title>
+<link rel="icon" href="data:,">
+<style>${STYLE}</style>
+</head>
+<body>
+<header>
+<p class="kicker">${text(`Study report, preset ${results.preset}, ${DATA_SETS[results.data_set]}`)}</p>
+<h1>${title}</h1>
+<p class="byline">Seven tests after H. J. Child, <cite>Convolutional Neural Networks for the Classification of Galaxies based on their Morphology</cite> (2022). ${text(dateText(results.started))}.</p>
+</header>
+<nav aria-label="Contents"><h2>Contents</h2><ol>
+<li><a href="#result">Result</a></li>
+${shown.map(({ id, title: heading }) => `<li><a href="#${id}">${text(heading)}</a></li>`).join("\n")}
+</ol></nav>
+<main>
+<section id="result">
+<h2>Result</h2>
+${headline(results)}
+${notesBox(evidence)}
+</section>
+${shown.map(({ id, title: heading, html }) => `<section id="${id}">\n<h2>${text(heading)}</h2>\n${html}\n</section>`).join("\n")}
+</main>
+<footer><p>Made by tuningfork with its own WebGPU kernels. Beside this file: <code>results.json</code>, <code>table3.csv</code>, <code>table3.md</code>, and each figure in <code>figures/</code> as SVG and PNG.</p></footer>
+</body>
+</html>
+`;
+}
+
+function headline(results: StudyResults): string {
+  const best = bestTest(results);
+  const test = best === null ? undefined : results.tests[best];
+  if (best === null || test === undefined) return `<p class="abstract">No test was run.</p>`;
+  const tests = testsRun(results);
+  const sentences = [
+    `<strong>Test ${best}</strong> (${text(recipe(results, best))}) ${tests.length > 1 ? `is the best of ${tests.length} tests` : "was run alone"}: it classifies <strong>${accuracyPercent(results, best)}</strong> of ${count(test.n_test)} test images as their labels say${seedCount(results, best) > 1 ? ` (mean ± standard deviation over ${seedCount(results, best)} seeds)` : ""}. Always naming the most frequent class would give ${percent(test.majority_baseline)}.`,
+  ];
+  const gain = gainSentence(results);
+  if (gain !== null) sentences.push(gain);
+  const collapsed = tests.filter((entry) => entry.test.collapsed).map((entry) => entry.id);
+  if (collapsed.length > 0)
+    sentences.push(
+      `${collapsed.length === 1 ? "Test" : "Tests"} ${collapsed.join(" and ")} <strong>collapsed to one class</strong>: 99 % or more of the predictions are the same, so the accuracy says nothing about galaxies.`,
+    );
+  sentences.push(
+    `The whole study took ${duration(results.seconds)} on ${text(adapterName(results))}${results.adapter.software ? ", a software adapter without a GPU" : ""}.`,
+  );
+  const facts: [string, string][] = [
+    ["Best test", `<span class="big">${best}</span> ${text(recipe(results, best))}`],
+    [
+      "Accuracy",
+      `<span class="big">${accuracyPercent(results, best)}</span> of ${count(test.n_test)}`,
+    ],
+    ["Macro AUC", `<span class="big">${fixed(test.macro_auc)}</span>`],
+    ["Time", `<span class="big">${duration(results.seconds)}</span>`],
+  ];
+  return `<p class="abstract">${sentences.join(" ")}</p>
+<dl class="facts">${facts.map(([name, value]) => `<div><dt>${name}</dt><dd>${value}</dd></div>`).join("")}</dl>`;
+}
+
+/** Does it help to have seen galaxies before? Best of e to g against a, with the statistical error of the difference. */
+function gainSentence(results: StudyResults): string | null {
+  const scratch = results.tests.a;
+  const rivals = (["f", "g"] as const).filter((id) => results.tests[id] !== undefined);
+  if (scratch === undefined || rivals.length === 0) return null;
+  const rival = rivals.reduce((x, y) =>
+    meanAccuracy(results, y) > meanAccuracy(results, x) ? y : x,
+  );
+  const test = results.tests[rival];
+  if (test === undefined) return null;
+  const [from, to] = [meanAccuracy(results, "a"), meanAccuracy(results, rival)];
+  const error = Math.hypot(standardError(from, scratch.n_test), standardError(to, test.n_test));
+  const points = 100 * (to - from);
+  const verdict =
+    Math.abs(to - from) < 2 * error
+      ? `which is less than twice its statistical error of ${(100 * error).toFixed(1)} points`
+      : `with a statistical error of ${(100 * error).toFixed(1)} points`;
+  return `Without pre-training (test a) it is ${accuracyPercent(results, "a")}: having seen similar galaxies before ${points >= 0 ? "gains" : "loses"} ${Math.abs(points).toFixed(1)} points (test ${rival}), ${verdict}.`;
+}
+
+/** Binomial standard error of a share `p` of `n` images. */
+function standardError(p: number, n: number): number {
+  return Math.sqrt((p * (1 - p)) / Math.max(1, n));
+}
+
+function accuracyPercent(results: StudyResults, id: TestId): string {
+  const spread = results.seeds?.[id]?.accuracy;
+  const mean = (100 * meanAccuracy(results, id)).toFixed(1);
+  return spread !== undefined && spread.values.length > 1
+    ? `${mean} ± ${(100 * spread.std).toFixed(1)} %`
+    : `${mean} %`;
+}
+
+function notesBox({ notes }: StudyEvidence): string {
+  if (notes.length === 0) return "";
+  return `<aside class="notes" aria-label="Notes on the data"><h3>Read this first</h3><ul>${notes.map((note) => `<li>${text(note)}</li>`).join("")}</ul></aside>`;
+}
+
+const COLLAPSED = `<span class="collapsed">collapsed to one class</span>`;
+
+function table3Section(results: StudyResults): string {
+  const tests = testsRun(results);
+  if (tests.length === 0) return "";
+  const best = bestTest(results);
+  const all = tests.some(({ test }) => test.accuracy_all !== undefined);
+  const column = (name: string, className = ""): string =>
+    `<th scope="col"${className === "" ? "" : ` class="${className}"`}>${name}</th>`;
+  const head = `<tr><th scope="col" rowspan="2">Test</th><th scope="colgroup" colspan="${all ? 7 : 6}">This run</th><th scope="colgroup" colspan="5" class="paper">The paper</th></tr>
+<tr>${[
+    column("pre-trained on"),
+    column("trained on"),
+    column("fine-tuned"),
+    column("tested", "n"),
+    column("accuracy", "n"),
+    column("loss", "n"),
+    ...(all ? [column("whole set", "n")] : []),
+    column("pre-trained on", "paper"),
+    column("trained on", "paper"),
+    column("tested", "n paper"),
+    column("accuracy", "n paper"),
+    column("loss", "n paper"),
+  ].join("")}</tr>`;
+  const rows = tests.map(({ id, test }) => {
+    const paper = PAPER_TABLE3[id];
+    const cells = [
+      `<th scope="row">${id}</th>`,
+      withCount(test.pretrained_on, test.n_pretrain),
+      withCount(test.trained_on, test.n_train),
+      cell(test.fine_tuned),
+      numeric(count(test.n_test)),
+      `<td class="n strong">${text(meanAndSpread(results, id))}${test.collapsed ? `<br>${COLLAPSED}` : ""}</td>`,
+      numeric(fixed(test.loss)),
+      ...(all ? [wholeSet(test)] : []),
+      withCount(paper.pretrainedOn, paper.nPretrain, "paper"),
+      withCount(paper.trainedOn, paper.nTrain, "paper"),
+      `<td class="n paper">${count(paper.nTest)}</td>`,
+      `<td class="n paper">${fixed(paper.accuracy)}</td>`,
+      `<td class="n paper">${fixed(paper.loss)}</td>`,
+    ];
+    return `<tr${id === best ? ' class="best"' : ""}>${cells.join("")}</tr>`;
+  });
+  const seeds = hasSeeds(results)
+    ? " Accuracy: mean ± standard deviation over the seeds; the other columns are the first seed's."
+    : "";
+  const left = 7 - tests.length;
+  const missing =
+    left > 0 ? ` ${left} of the paper's seven tests ${left === 1 ? "was" : "were"} not run.` : "";
+  return table(
+    `Accuracy and loss on the test split, beside the paper's Table 3; under each data set the number of its images. The best test is tinted.${seeds}${missing}`,
+    head,
+    rows,
+  );
+}
+
+/** A data set with the number of images under it; a dash where there is none. */
+function withCount(name: string | null, n: number, className = ""): string {
+  const html = name === null ? "–" : `${text(name)}<br><span class="small">${count(n)}</span>`;
+  return `<td${className === "" ? "" : ` class="${className}"`}>${html}</td>`;
+}
+
+function wholeSet(test: TestResult): string {
+  return test.accuracy_all === undefined
+    ? numeric("–")
+    : `<td class="n">${fixed(test.accuracy_all)}<br><span class="small">of ${count(test.n_all ?? 0)}</span></td>`;
+}
+
+function hasSeeds(results: StudyResults): boolean {
+  return testsRun(results).some(({ id }) => seedCount(results, id) > 1);
+}
+
+function seedCount(results: StudyResults, id: TestId): number {
+  return results.seeds?.[id]?.accuracy.values.length ?? 1;
+}
+
+/** "0.912 ± 0.008" over several seeds, else "0.912". */
+function meanAndSpread(results: StudyResults, id: TestId): string {
+  const spread = results.seeds?.[id]?.accuracy;
+  return spread !== undefined && spread.values.length > 1
+    ? `${fixed(spread.mean)} ± ${fixed(spread.std)}`
+    : fixed(results.tests[id]?.accuracy);
+}
+
+function aucSection(results: StudyResults): string {
+  const tests = testsRun(results);
+  if (tests.length === 0) return "";
+  const classes = classesOf(results);
+  const head = `<tr><th scope="col" rowspan="2">Test</th><th scope="colgroup" colspan="${classes.length + 1}">AUC, one class against the rest</th><th scope="col" class="n" rowspan="2">Accuracy</th><th scope="col" class="n" rowspan="2">Majority class</th><th scope="col" rowspan="2">Predictions</th><th scope="col" class="n" rowspan="2">Images/s</th><th scope="col" class="n" rowspan="2">Time</th></tr>
+<tr>${classes.map((name) => `<th scope="col" class="n">${text(name)}</th>`).join("")}<th scope="col" class="n">macro</th></tr>`;
+  const rows = tests.map(({ id, test }) => {
+    const cells = [
+      `<th scope="row">${id}</th>`,
+      ...classes.map((name) => numeric(fixed(test.auc[name]))),
+      `<td class="n strong">${fixed(test.macro_auc)}</td>`,
+      numeric(fixed(test.accuracy)),
+      numeric(fixed(test.majority_baseline)),
+      `<td>${test.collapsed ? COLLAPSED : "all classes in use"}</td>`,
+      numeric(
+        Number.isFinite(test.images_per_s)
+          ? test.images_per_s.toFixed(test.images_per_s < 10 ? 1 : 0)
+          : "–",
+      ),
+      numeric(duration(test.seconds)),
+    ];
+    return `<tr>${cells.join("")}</tr>`;
+  });
+  return table(
+    "Area under the ROC curve (1: the class is ranked above all others, 0.5: chance), the accuracy of always naming the most frequent class, and speed. Time is that of the test itself, without the shared pre-training.",
+    head,
+    rows,
+  );
+}
+
+function seedsSection(results: StudyResults): string {
+  const { seeds } = results;
+  const tests = testsRun(results).flatMap(({ id }) => {
+    const accuracy = seeds?.[id]?.accuracy;
+    return accuracy === undefined ? [] : [{ id, accuracy }];
+  });
+  if (tests.length === 0) return "";
+  const head = `<tr><th scope="col">Test</th><th scope="col" class="n">Mean</th><th scope="col" class="n">Standard deviation</th><th scope="col">Values, one a seed</th></tr>`;
+  return table(
+    "Accuracy on the test split, the study repeated with other seeds. One run proves little; the standard deviation is the sample's (K − 1).",
+    head,
+    tests.map(
+      ({ id, accuracy }) =>
+        `<tr><th scope="row">${id}</th><td class="n strong">${fixed(accuracy.mean)}</td>${numeric(fixed(accuracy.std))}<td class="digits">${accuracy.values.map((value) => fixed(value)).join(", ")}</td></tr>`,
+    ),
+  );
+}
+
+function pretrainingTable({ pretraining }: StudyResults): string {
+  if (pretraining.length === 0) return "";
+  const head = `<tr><th scope="col">Run</th><th scope="col">Data</th><th scope="col" class="n">Images</th><th scope="col" class="n">Epochs</th><th scope="col" class="n">Last accuracy</th><th scope="col" class="n">Validation</th><th scope="col" class="n">Images/s</th><th scope="col" class="n">Time</th></tr>`;
+  return table(
+    "Pre-training runs. Each is made once and shared by the tests that start from it.",
+    head,
+    pretraining.map((run) => {
+      const last = run.history.at(-1);
+      return `<tr><th scope="row">${text(run.name)}</th>${cell(run.data_set)}${numeric(count(run.n))}${numeric(String(run.history.length))}${numeric(fixed(last?.accuracy))}${numeric(fixed(last?.valAccuracy))}${numeric(run.images_per_s.toFixed(0))}${numeric(duration(run.seconds))}</tr>`;
+    }),
+  );
+}
+
+function precisionTable(results: StudyResults): string {
+  const tests = testsRun(results);
+  if (tests.length === 0) return "";
+  const classes = classesOf(results);
+  const head = `<tr><th scope="col" rowspan="2">Test</th>${classes.map((name) => `<th scope="colgroup" colspan="3">${text(name)}</th>`).join("")}</tr>
+<tr>${classes.map(() => `<th scope="col" class="n">precision</th><th scope="col" class="n">recall</th><th scope="col" class="n">F1</th>`).join("")}</tr>`;
+  return table(
+    "Precision (of the images given this class, the share that has it), recall (of those that have it, the share that was given it) and their harmonic mean. A dash: the class was never predicted, or has no member.",
+    head,
+    tests.map(({ id, test }) => {
+      const scores = precisionRecall(test.confusion);
+      const cells = classes.map((name) => {
+        const score = scores[test.classes.indexOf(name)];
+        return [score?.precision, score?.recall, score?.f1]
+          .map((value) => numeric(fixed(value)))
+          .join("");
+      });
+      return `<tr><th scope="row">${id}</th>${cells.join("")}</tr>`;
+    }),
+  );
+}
+
+function appliedSection(results: StudyResults, { applied }: StudyEvidence): string {
+  if (applied === undefined) return "";
+  const { predictions, name, note } = applied;
+  const shares = appliedShares(results, predictions);
+  const head = `<tr><th scope="col" rowspan="2">Class</th><th scope="colgroup" colspan="3">${text(name)}</th><th scope="colgroup" colspan="2">Labelled test split</th><th scope="colgroup" colspan="2">Difference, points</th></tr>
+<tr><th scope="col" class="n">images</th><th scope="col" class="n">share</th><th scope="col" class="n">mean probability</th><th scope="col" class="n">true share</th><th scope="col" class="n">predicted share</th><th scope="col" class="n">to the training classes</th><th scope="col" class="n">on the test split itself</th></tr>`;
+  const rows = shares.map(
+    (share) =>
+      `<tr><th scope="row">${text(share.name)}</th>${numeric(count(share.appliedCount))}<td class="n strong">${percent(share.applied)}</td>${numeric(fixed(share.meanProbability))}${numeric(percent(share.labelled))}${numeric(percent(share.predictedOnTest))}${numeric(points(share.applied, share.labelled))}${numeric(points(share.predictedOnTest, share.labelled))}</tr>`,
+  );
+  const known = predictions.labels.filter((label) => label >= 0).length;
+  const test = appliedTest(results);
+  return `<p>${count(predictions.labels.length)} images of ${text(name)}, classified by the network of test ${test ?? "–"}. ${text(note)}</p>
+${known > 0 ? `<p>Of the ${count(known)} with a known class ${percent(accuracy(predictions.labels, argmax(predictions.probabilities, predictions.classes.length)))} are classified as their labels say.</p>` : `<p>Their true classes are not known, so there is no accuracy here; what can be seen is whether the network favours a class.</p>`}
+${table("Shares of the classes, and how far they are from those the network was trained on (the test split is stratified, so it has the training classes' shares). The last column is the bias that the network shows where the truth is known.", head, rows)}`;
+}
+
+function points(value: number | null, reference: number | null): string {
+  if (value === null || reference === null) return "–";
+  const difference = 100 * (value - reference);
+  return `${difference < 0 ? "−" : "+"}${Math.abs(difference).toFixed(1)}`;
+}
+
+function physicalSection({ physical }: StudyEvidence): string {
+  if (physical === undefined) return "";
+  return `<p>${count(physical.rows.length)} galaxies with measured properties. ${text(physical.note)}</p>`;
+}
+
+function settingsSection(results: StudyResults, evidence: StudyEvidence): string {
+  const { adapter } = results;
+  const rows: (readonly [string, string])[] = [
+    ["preset", results.preset],
+    ["data set", DATA_SETS[results.data_set]],
+    ["seed", String(results.seed)],
+    ...evidence.settings,
+    ["adapter", adapterName(results)],
+    [
+      "adapter, vendor and architecture",
+      `${adapter.vendor} ${adapter.architecture}`.trim() || "unknown",
+    ],
+    ["adapter, kind", adapter.software ? "software (CPU)" : "hardware"],
+    ["Node", results.node],
+    ["started", dateText(results.started)],
+    ["whole time", duration(results.seconds)],
+  ];
+  return `<div class="scroll" role="region" tabindex="0" aria-label="Settings"><table class="settings"><caption>How this run was made; the same settings, seed and adapter give the same numbers.</caption><tbody>${rows.map(([name, value]) => `<tr><th scope="row">${text(name)}</th><td>${text(value)}</td></tr>`).join("")}</tbody></table></div>${leftOut(evidence)}`;
+}
+
+/** Parts of the paper's that this run has no evidence for: named, so that nobody looks for them. */
+function leftOut(evidence: StudyEvidence): string {
+  const parts: [unknown, string][] = [
+    [evidence.smallAgainstLarge, "ten images against ten thousand (Figure 5)"],
+    [evidence.augmented, "augmented samples (Figure 7)"],
+    [evidence.featureMaps, "feature maps (Figures 11, 12, 14 to 16)"],
+    [evidence.surveys, "the two surveys side by side (Figure 19)"],
+    [evidence.applied, "a catalogue classified whole (the paper's section 4.2)"],
+    [evidence.physical, "physical properties (Figure 23)"],
+  ];
+  const missing = parts.filter(([part]) => part === undefined).map(([, name]) => name);
+  return missing.length === 0
+    ? ""
+    : `<p>Not made by this run, so not shown: ${missing.join("; ")}.</p>`;
+}
+
+function adapterName({ adapter }: StudyResults): string {
+  return adapter.description || adapter.device || adapter.vendor || "an unnamed adapter";
+}
+
+function figureGroup(
+  figures: readonly Figure[],
+  layout: "wide" | "grid",
+  numbers: Map<Figure, number>,
+): string {
+  const html = figures.map((figure) => {
+    const number = numbers.size + 1;
+    numbers.set(figure, number);
+    const { width, height } = svgSize(figure.svg);
+    const paper =
+      figure.paperFigure === undefined
+        ? ""
+        : ` <span class="ref">(The paper's ${figure.paperFigure.startsWith("Table") ? "" : "Figure "}${text(figure.paperFigure)}.)</span>`;
+    return `<figure id="figure-${text(figure.name)}"><div class="plate"><img src="${svgDataUri(figure.svg)}" width="${width}" height="${height}" alt="${text(figure.alt)}"></div><figcaption><strong>Figure ${number}.</strong> ${text(figure.caption)}${paper}</figcaption></figure>`;
+  });
+  if (html.length === 0) return "";
+  return layout === "grid" ? `<div class="grid">${html.join("\n")}</div>` : html.join("\n");
+}
+
+function table(caption: string, head: string, rows: readonly string[]): string {
+  return `<div class="scroll" role="region" tabindex="0" aria-label="${text(caption.split(/[.(,]/)[0] ?? "Table")}"><table><caption>${text(caption)}</caption><thead>${head}</thead><tbody>${rows.join("\n")}</tbody></table></div>`;
+}
+
+function cell(value: string): string {
+  return `<td>${text(value)}</td>`;
+}
+
+function numeric(value: string): string {
+  return `<td class="n">${text(value)}</td>`;
+}
+
+/** 8 min 32 s */
+function duration(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
+  if (h > 0) return `${h} h ${m} min`;
+  return m > 0 ? `${m} min ${s} s` : `${s} s`;
+}
+
+function dateText(iso: string): string {
+  const date = new Date(iso);
+  if (Number.isNaN(date.getTime())) return iso;
+  return `${date.toISOString().slice(0, 16).replace("T", " ")} UTC`;
+}
+
+function text(value: string): string {
+  return escapeXml(value);
+}
+
+const STYLE = `
+:root{--paper:#fdfdfb;--ink:#1d1d1f;--muted:#5f6368;--rule:#d9d9d4;--accent:#0b5a94;--tint:#f1f5f9;--warn:#9a3d00;--warn-bg:#fff1e6;--plate:#fff}
+@media (prefers-color-scheme:dark){:root{--paper:#16181b;--ink:#e6e6e3;--muted:#a3a7ad;--rule:#35393f;--accent:#7cb8e8;--tint:#1f2429;--warn:#ffb37a;--warn-bg:#3a2616;--plate:#f7f7f5}}
+*{box-sizing:border-box}
+html{color-scheme:light dark;scroll-behavior:smooth;-webkit-text-size-adjust:100%}
+body{margin:0 auto;max-width:64rem;padding:0 1.25rem 3rem;background:var(--paper);color:var(--ink);font:1.0625rem/1.55 Charter,"Bitstream Charter","Iowan Old Style","Palatino Linotype",Palatino,Georgia,"DejaVu Serif",serif}
+header{padding:2.5rem 0 1rem;border-bottom:1px solid var(--rule)}
+h1{margin:.2rem 0 .5rem;font-size:2.3rem;line-height:1.15;font-weight:600;letter-spacing:-.01em}
+h2{margin:3rem 0 .8rem;font-size:1.45rem;line-height:1.25;font-weight:600}
+h3{margin:0 0 .4rem;font-size:1.05rem}
+p{max-width:46rem}
+a{color:var(--accent)}
+.kicker,.byline,nav,table,figcaption,.facts,footer,.ref{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,"DejaVu Sans",sans-serif}
+.kicker{margin:0;color:var(--accent);font-size:.85rem;font-weight:600}
+.byline{margin:0;color:var(--muted);font-size:.9rem}
+nav{margin:1.2rem 0 0;font-size:.9rem}
+nav h2{margin:0 0 .3rem;font-size:.9rem;font-weight:600;color:var(--muted)}
+nav ol{margin:0;padding-left:1.4rem;columns:3 13rem;column-gap:2rem}
+nav li{break-inside:avoid;padding:.08rem 0}
+nav a{text-decoration:none}
+nav a:hover{text-decoration:underline}
+#result h2{margin-top:1.8rem}
+.abstract{font-size:1.15rem;line-height:1.55;max-width:50rem}
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(12rem,1fr));gap:1px;margin:1.4rem 0;background:var(--rule);border:1px solid var(--rule);border-radius:8px;overflow:hidden}
+.facts div{background:var(--paper);padding:.7rem .9rem}
+.facts dt{font-size:.8rem;color:var(--muted)}
+.facts dd{margin:0;font-size:.85rem;line-height:1.35}
+.facts .big{display:block;font-size:1.6rem;line-height:1.25;font-weight:600;font-variant-numeric:tabular-nums}
+.notes{margin:1.4rem 0;padding:.9rem 1.2rem;background:var(--warn-bg);border-left:4px solid var(--warn);border-radius:0 8px 8px 0}
+.notes h3{color:var(--warn)}
+.notes ul{margin:0;padding-left:1.2rem}
+.notes li{margin:.2rem 0}
+.scroll{overflow-x:auto;margin:1.2rem 0 1.8rem}
+.scroll:focus-visible{outline:2px solid var(--accent);outline-offset:3px}
+table{border-collapse:collapse;font-size:.84rem;line-height:1.35;min-width:100%}
+caption{caption-side:top;text-align:left;color:var(--muted);font-size:.84rem;padding-bottom:.5rem;max-width:52rem}
+th,td{padding:.38rem .6rem;text-align:left;vertical-align:top}
+thead{border-top:2px solid var(--ink);border-bottom:1px solid var(--ink)}
+thead th{font-weight:600;vertical-align:bottom}
+thead th[scope=colgroup]{text-align:center;border-bottom:1px solid var(--rule)}
+tbody{border-bottom:2px solid var(--ink)}
+tbody tr+tr{border-top:1px solid var(--rule)}
+tbody th{font-weight:600}
+.n,.digits{font-variant-numeric:tabular-nums}
+td.n,th.n{text-align:right;white-space:nowrap}
+.strong{font-weight:600}
+.small{font-size:.76rem;color:var(--muted)}
+.paper{background:var(--tint)}
+tr.best td:not(.paper),tr.best th{background:color-mix(in srgb,var(--accent) 13%,transparent)}
+.collapsed{display:inline-block;margin-top:.15rem;padding:.05rem .45rem;border-radius:4px;background:var(--warn-bg);color:var(--warn);border:1px solid currentColor;font-size:.74rem;font-weight:600;white-space:nowrap}
+.settings{min-width:0}
+.settings tbody{border-top:2px solid var(--ink)}
+.settings th{white-space:nowrap;color:var(--muted);font-weight:400}
+figure{margin:1.2rem 0 1.8rem;break-inside:avoid}
+.plate{display:inline-block;max-width:100%;background:var(--plate);border:1px solid var(--rule);border-radius:6px;padding:.4rem;overflow-x:auto}
+.plate img{display:block;max-width:100%;height:auto}
+figcaption{max-width:50rem;margin-top:.5rem;font-size:.86rem;line-height:1.45;color:var(--muted)}
+figcaption strong{color:var(--ink)}
+.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(18.5rem,1fr));gap:1.2rem}
+.grid figure{margin:0}
+.grid .plate{width:100%}
+.grid img{margin:0 auto}
+footer{margin-top:3rem;border-top:1px solid var(--rule);color:var(--muted);font-size:.82rem}
+code{font-size:.92em}
+@media (max-width:40rem){h1{font-size:1.7rem}.abstract{font-size:1.05rem}}
+@media print{body{max-width:none;font-size:10pt}nav{display:none}.scroll{overflow:visible}}
+`;
