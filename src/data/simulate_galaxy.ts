@@ -134,7 +134,7 @@ export interface Scale {
 }
 
 /** Experts disagree by about this much on one galaxy's T-Type, so structure scatters about the label (Naim+ 1995). */
-const STAGE_SCATTER = 0.55;
+const STAGE_SCATTER = 0.7;
 
 /** Draws a galaxy of this T-Type. All random numbers come from `random`, always in the same order. */
 export function drawGalaxy(random: Random, tType: number, scale: Scale): Galaxy {
@@ -503,7 +503,7 @@ function radialProfiles({ disc, arms, ring }: Galaxy, reach: number, spacing: nu
     old: radii.map((r) => Math.exp(-r) * edge(r) + lens(r)),
     young: radii.map((r) => Math.exp(-r / 1.3) * edge(r) * (0.3 + 0.7 * opened(r))),
     ring: radii.map((r) => 0.6 * ring.light * Math.exp(-(((r - ring.radius) / 0.16) ** 2) / 2)),
-    dust: radii.map((r) => 1.6 * disc.dust * Math.exp(-r / 1.2) * edge(r)),
+    dust: radii.map((r) => 2.4 * disc.dust * Math.exp(-r / 1.2) * edge(r)),
     bar: radii.map((r) => Math.exp(-0.5 * r)),
     armStrength: radii.map((r) => arms.strength * opened(r)),
     logR: radii.map((r) => Math.log(r / arms.start)),
