@@ -1,0 +1,48 @@
+// Dense layer, the plain loop: y[r,o] = b[o] + sum over i of x[r,i] * w[i,o].
+// x: [n,inC], w: [inC,outC], b: [outC], y: [n,outC], row-major. One invocation computes one element of y.
+// w may be a window of `count` rows, from row `first` of the whole: the sum then goes over these rows only.
+// Writes y (=), or with ACCUMULATE adds to it (+=), as all windows but the first do.
+// lib: index
+
+override WG_SIZE: u32 = 64;
+override HAS_BIAS: bool = false;
+override ACCUMULATE: bool = false;
+
+struct Params {
+  n: u32,
+  inC: u32,
+  outC: u32,
+  first: u32,
+  count: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> w: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WG_SIZE)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) local_index: u32,
+) {
+  let index = workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index;
+  if (index >= params.n * params.outC) {
+    return;
+  }
+  let r = index / params.outC;
+  let o = index % params.outC;
+  var acc = 0.0;
+  for (var i = 0u; i < params.count; i++) {
+    acc += x[r * params.inC + params.first + i] * w[i * params.outC + o];
+  }
+  if (HAS_BIAS) {
+    acc += b[o];
+  }
+  if (ACCUMULATE) {
+    acc += y[index];
+  }
+  y[index] = acc;
+}

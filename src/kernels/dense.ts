@@ -1,0 +1,319 @@
+/**
+ * The dense layer y = x w + b and its gradients: matrix products whose largest operand, w, may exceed one binding.
+ *
+ * Work goes by windows of rows of w (the paper's dense1: 73728 x 1000, 295 MB where many adapters bind 128 MiB): the
+ * forward pass adds the windows' contributions to y in order, the input gradient writes a range of columns of dx for each,
+ * the weight gradient a range of rows of dw. Where x or y exceed a binding too, the batch is cut into windows of its own.
+ */
+import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import type { Device } from "../gpu/device.ts";
+import { ShapeError } from "../gpu/errors.ts";
+import { elementCount, expectShape, formatShape, type Tensor } from "../tensor.ts";
+import { biasGrad } from "./bias_grad.ts";
+import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";
+import { forEachWindow } from "./windows.ts";
+
+export const DENSE_ALGORITHMS = ["direct", "tiled", "subgroup"] as const;
+export type DenseAlgorithm = (typeof DENSE_ALGORITHMS)[number];
+
+export interface DenseOptions {
+  /** Force a variant; default: `chooseDenseAlgorithm`. */
+  readonly algorithm?: DenseAlgorithm;
+}
+
+export interface DenseInputs {
+  /** [n,inC] */
+  readonly x: Tensor;
+  /** [inC,outC] */
+  readonly w: Tensor;
+  /** [outC] */
+  readonly b?: Tensor | undefined;
+}
+
+/**
+ * What an algorithm does within one window, all tensors of which fit in one binding. w and dw hold rows `first` and
+ * following of the whole; x and dx are inC wide nevertheless.
+ */
+interface Implementation {
+  readonly forward: (ctx: Context, inputs: DenseInputs, window: DenseWindow, y: Tensor) => void;
+  readonly inputGrad: (
+    ctx: Context,
+    inputs: { dy: Tensor; w: Tensor },
+    window: DenseWindow,
+    dx: Tensor,
+  ) => void;
+  readonly weightGrad: (
+    ctx: Context,
+    inputs: { x: Tensor; dy: Tensor },
+    window: DenseWindow,
+    dw: Tensor,
+  ) => void;
+}
+
+interface DenseWindow {
+  /** The row of the whole w with which this window starts. */
+  readonly first: number;
+  /** Add to what the output holds (+=): an earlier window has written it. */
+  readonly accumulate: boolean;
+}
+
+const IMPLEMENTATIONS: Readonly<Record<DenseAlgorithm, Implementation>> = {
+  direct: {
+    forward: denseDirect,
+    inputGrad: denseInputGradDirect,
+    weightGrad: denseWeightGradDirect,
+  },
+  tiled: byMatmul(matmulTiled),
+  subgroup: byMatmul(matmulTiled),
+};
+
+/**
+ * The algorithm for this device. GPUs share tiles through workgroup memory; software adapters run that several times
+ * slower than values broadcast within a subgroup.
+ */
+export function chooseDenseAlgorithm(device: Device): DenseAlgorithm {
+  return device.summary.software && device.subgroupSize > 0 ? "subgroup" : "tiled";
+}
+
+/**
+ * y = x w + b.  x [n,inC], w [inC,outC], b [outC] or none, y [n,outC].
+ * Shaders: dense.wgsl, matmul_tiled.wgsl, matmul_subgroup.wgsl.  Writes y (=).
+ */
+export function dense(
+  ctx: Context,
+  { x, w, b }: DenseInputs,
+  options: DenseOptions,
+  y: Tensor,
+): void {
+  const { n, outC } = denseSizes("dense", x, w);
+  if (b) expectShape("dense", "b", b, [outC]);
+  expectShape("dense", "y", y, [n, outC]);
+  expectFloats("dense", { x, w, b, y });
+  const { forward } = implementation("dense", ctx.device, options.algorithm);
+  forEachWindow(ctx.device, [x, y], ([xs = x, ys = y]) => {
+    forEachWindow(ctx.device, [w], ([ws = w], { start }) => {
+      const window = { first: start, accumulate: start > 0 };
+      forward(ctx, { x: xs, w: ws, b: start > 0 ? undefined : b }, window, ys);
+    });
+  });
+}
+
+/**
+ * dx = dy w^T, the gradient of the input.  dy [n,outC], w [inC,outC], dx [n,inC].
+ * Shaders: dense_input_grad.wgsl, matmul_tiled.wgsl, matmul_subgroup.wgsl.  Writes dx (=).
+ */
+export function denseInputGrad(
+  ctx: Context,
+  { dy, w }: { dy: Tensor; w: Tensor },
+  options: DenseOptions,
+  dx: Tensor,
+): void {
+  const { n, outC } = denseSizes("denseInputGrad", dx, w, "dx");
+  expectShape("denseInputGrad", "dy", dy, [n, outC]);
+  expectFloats("denseInputGrad", { dy, w, dx });
+  const { inputGrad } = implementation("denseInputGrad", ctx.device, options.algorithm);
+  forEachWindow(ctx.device, [dy, dx], ([dys = dy, dxs = dx]) => {
+    forEachWindow(ctx.device, [w], ([ws = w], { start }) => {
+      inputGrad(ctx, { dy: dys, w: ws }, { first: start, accumulate: false }, dxs);
+    });
+  });
+}
+
+/**
+ * dw = x^T dy, the gradient of the weights.  x [n,inC], dy [n,outC], dw [inC,outC].
+ * Shaders: dense_weight_grad.wgsl, matmul_tiled.wgsl, matmul_subgroup.wgsl.  Writes dw (=).
+ */
+export function denseWeightGrad(
+  ctx: Context,
+  { x, dy }: { x: Tensor; dy: Tensor },
+  options: DenseOptions,
+  dw: Tensor,
+): void {
+  const { n, outC } = denseSizes("denseWeightGrad", x, dw, "x", "dw");
+  expectShape("denseWeightGrad", "dy", dy, [n, outC]);
+  expectFloats("denseWeightGrad", { x, dy, dw });
+  const { weightGrad } = implementation("denseWeightGrad", ctx.device, options.algorithm);
+  forEachWindow(ctx.device, [x, dy], ([xs = x, dys = dy], batch) => {
+    forEachWindow(ctx.device, [dw], ([dws = dw], { start }) => {
+      weightGrad(ctx, { x: xs, dy: dys }, { first: start, accumulate: batch.start > 0 }, dws);
+    });
+  });
+}
+
+/** db = sum of dy over the batch.  dy [n,outC], db [outC].  Shaders: bias_grad.wgsl, sum_splits.wgsl.  Writes db (=). */
+export function denseBiasGrad(ctx: Context, { dy }: { dy: Tensor }, db: Tensor): void {
+  if (dy.shape.length !== 2)
+    throw new ShapeError(
+      "denseBiasGrad",
+      `dy "${dy.label}": expected [n,outC], got ${formatShape(dy.shape)}`,
+      { dy: dy.shape },
+    );
+  biasGrad("denseBiasGrad", ctx, dy, db);
+}
+
+function implementation(
+  op: string,
+  device: Device,
+  forced: DenseAlgorithm | undefined,
+): Implementation {
+  const algorithm = forced ?? chooseDenseAlgorithm(device);
+  if (!DENSE_ALGORITHMS.includes(algorithm))
+    throw new ShapeError(
+      op,
+      `unknown algorithm: expected ${DENSE_ALGORITHMS.join(", ")}, got "${algorithm as string}"`,
+    );
+  if (algorithm === "subgroup" && device.subgroupSize === 0)
+    throw new ShapeError(
+      op,
+      'algorithm "subgroup" cannot run here: this adapter has no subgroups of one known size; ' +
+        'leave algorithm out or use "tiled"',
+    );
+  return IMPLEMENTATIONS[algorithm];
+}
+
+/** n, inC and outC of a product of x [n,inC] and w [inC,outC], or of tensors of their shapes. */
+function denseSizes(
+  op: string,
+  x: Tensor,
+  w: Tensor,
+  xName = "x",
+  wName = "w",
+): { n: number; inC: number; outC: number } {
+  const shapes = { [xName]: x.shape, [wName]: w.shape };
+  const [inC = 0, outC = 0] = w.shape;
+  const [n = 0, xInC] = x.shape;
+  if (w.shape.length !== 2 || inC === 0 || outC === 0)
+    throw new ShapeError(
+      op,
+      `${wName} "${w.label}": expected [inC,outC] with sizes of at least 1, got ${formatShape(w.shape)}`,
+      shapes,
+    );
+  if (x.shape.length !== 2 || n === 0)
+    throw new ShapeError(
+      op,
+      `${xName} "${x.label}": expected [n,${inC}] with n of at least 1, got ${formatShape(x.shape)}` +
+        (x.shape.length > 2 ? "; flatten it before" : ""),
+      shapes,
+    );
+  if (xInC !== inC)
+    throw new ShapeError(
+      op,
+      `input channels differ: ${xName} ${formatShape(x.shape)} has ${xInC ?? 0}, ` +
+        `${wName} ${formatShape(w.shape)} [inC,outC] expects ${inC}`,
+      shapes,
+    );
+  return { n, inC, outC };
+}
+
+function expectFloats(op: string, tensors: Readonly<Record<string, Tensor | undefined>>): void {
+  for (const [name, tensor] of Object.entries(tensors))
+    if (tensor && tensor.dtype !== "float32")
+      throw new ShapeError(op, `${name} "${tensor.label}": expected float32, got ${tensor.dtype}`, {
+        [name]: tensor.shape,
+      });
+}
+
+// direct: one invocation an output element. The documentation of what the other shaders compute.
+
+const WG_SIZE = 64;
+
+function directParams(x: Tensor, w: Tensor, { first }: DenseWindow): Record<string, number> {
+  const [n = 0, inC = 0] = x.shape;
+  const [count = 0, outC = 0] = w.shape;
+  return { n, inC, outC, first, count };
+}
+
+function denseDirect(ctx: Context, { x, w, b }: DenseInputs, window: DenseWindow, y: Tensor): void {
+  ctx.dispatch({
+    label: `dense ${w.label}`,
+    shader: "dense",
+    constants: { WG_SIZE, HAS_BIAS: b !== undefined, ACCUMULATE: window.accumulate },
+    tensors: [x, w, b ?? w, y],
+    params: directParams(x, w, window),
+    workgroups: grid1d(ctx.device, ceilDiv(elementCount(y.shape), WG_SIZE)),
+  });
+}
+
+function denseInputGradDirect(
+  ctx: Context,
+  { dy, w }: { dy: Tensor; w: Tensor },
+  window: DenseWindow,
+  dx: Tensor,
+): void {
+  const params = directParams(dx, w, window);
+  const elements = (params["n"] ?? 0) * (params["count"] ?? 0);
+  ctx.dispatch({
+    label: `denseInputGrad ${w.label}`,
+    shader: "dense_input_grad",
+    constants: { WG_SIZE },
+    tensors: [dy, w, dx],
+    params,
+    workgroups: grid1d(ctx.device, ceilDiv(elements, WG_SIZE)),
+  });
+}
+
+function denseWeightGradDirect(
+  ctx: Context,
+  { x, dy }: { x: Tensor; dy: Tensor },
+  window: DenseWindow,
+  dw: Tensor,
+): void {
+  ctx.dispatch({
+    label: `denseWeightGrad ${dw.label}`,
+    shader: "dense_weight_grad",
+    constants: { WG_SIZE, ACCUMULATE: window.accumulate },
+    tensors: [x, dy, dw],
+    params: directParams(x, dw, window),
+    workgroups: grid1d(ctx.device, ceilDiv(elementCount(dw.shape), WG_SIZE)),
+  });
+}
+
+// tiled and subgroup: the three passes as matrix products.
+
+/** The three passes by way of one matrix product. */
+function byMatmul(matmul: (ctx: Context, product: Matmul) => void): Implementation {
+  return {
+    forward: (ctx, { x, w, b }, { first, accumulate }, y) => {
+      const [n = 0] = x.shape;
+      const [count = 0, outC = 0] = w.shape;
+      matmul(ctx, {
+        label: `dense ${w.label}`,
+        ...{ m: n, n: outC, k: count },
+        a: columns(x, first),
+        b: columns(w),
+        bias: b,
+        c: columns(y),
+        accumulate,
+      });
+    },
+    inputGrad: (ctx, { dy, w }, { first }, dx) => {
+      const [n = 0, outC = 0] = dy.shape;
+      const [count = 0] = w.shape;
+      matmul(ctx, {
+        label: `denseInputGrad ${w.label}`,
+        ...{ m: n, n: count, k: outC },
+        a: columns(dy),
+        b: columns(w),
+        transposeB: true,
+        c: columns(dx, first),
+      });
+    },
+    weightGrad: (ctx, { x, dy }, { first, accumulate }, dw) => {
+      const [n = 0] = x.shape;
+      const [count = 0, outC = 0] = dw.shape;
+      matmul(ctx, {
+        label: `denseWeightGrad ${dw.label}`,
+        ...{ m: count, n: outC, k: n },
+        a: columns(x, first),
+        transposeA: true,
+        b: columns(dy),
+        c: columns(dw),
+        accumulate,
+      });
+    },
+  };
+}
+
+function columns(tensor: Tensor, firstColumn = 0): MatrixView {
+  return { tensor, firstColumn, rowLength: tensor.shape[1] ?? 0 };
+}
