@@ -26,7 +26,8 @@ export function leadingWindows(device: Device, tensors: readonly Tensor[], multi
   let unit = multiple;
   let most = rows;
   for (const tensor of tensors) {
-    const rowBytes = sizeBytes(tensor) / rows;
+    // Of four rows, since sizeBytes rounds up to whole words and rows of uint8 need not fill them.
+    const rowBytes = sizeBytes({ ...tensor, shape: [4, ...tensor.shape.slice(1)] }) / 4;
     const aligned = alignment / gcd(alignment, rowBytes);
     unit = (unit * aligned) / gcd(unit, aligned);
     most = Math.min(most, Math.floor(device.maxBindingBytes / rowBytes));
