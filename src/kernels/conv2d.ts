@@ -112,6 +112,16 @@ const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Implementation>> = {
   },
 };
 
+/** Why an algorithm cannot run a pass on this device; undefined where it can. */
+export function conv2dUnsupported(
+  device: Device,
+  geometry: Conv2dGeometry,
+  pass: Conv2dPass,
+  algorithm: Conv2dAlgorithm,
+): string | undefined {
+  return IMPLEMENTATIONS[algorithm].unsupported(device, geometry, pass);
+}
+
 /**
  * The algorithm for a geometry on this device. GPUs share tiles through workgroup memory; software adapters run that
  * several times slower than values broadcast within a subgroup.
@@ -124,7 +134,7 @@ export function chooseConv2dAlgorithm(
   const takesSubgroup =
     device.summary.software &&
     device.subgroupSize > 0 &&
-    IMPLEMENTATIONS.subgroup.unsupported(device, geometry, pass) === undefined;
+    conv2dUnsupported(device, geometry, pass, "subgroup") === undefined;
   return takesSubgroup ? "subgroup" : "implicit_gemm";
 }
 
@@ -233,7 +243,7 @@ function implementation(
       op,
       `unknown algorithm: expected ${CONV2D_ALGORITHMS.join(", ")}, got "${algorithm as string}"`,
     );
-  const reason = IMPLEMENTATIONS[algorithm].unsupported(device, geometry, pass);
+  const reason = conv2dUnsupported(device, geometry, pass, algorithm);
   if (reason !== undefined)
     throw new ShapeError(
       op,
@@ -313,35 +323,118 @@ function conv2dWeightGradDirect(
   });
 }
 
-// implicit_gemm: workgroup tiles with register blocking over the matrix view M = n*outH*outW, N = outC, K = kH*kW*inC.
+// implicit_gemm: workgroup tiles with register blocking over a matrix view, e.g. M = n*outH*outW, N = outC, K = kH*kW*inC.
+
+/** 128 invocations: within every adapter's limits, as are the at most 14.5 KiB of workgroup memory that they share. */
+const GEMM_LANES = { LANES_M: 16, LANES_N: 8, TILE_K: 16 } as const;
+/** Workgroups that fill a large GPU: smaller tiles, or more splits, are taken to reach as many. */
+const ENOUGH_WORKGROUPS = 256;
+/** Pixels that a split of the weight gradient sums at least, so that its partial sums do not cost more than they save. */
+const LEAST_PIXELS_PER_SPLIT = 256;
+
+interface GemmTile {
+  readonly THREAD_M: number;
+  readonly THREAD_N: number;
+  /** Workgroups that cover M by N. */
+  readonly tiles: number;
+}
+
+/** Tiles of 64 or 128 rows by 32 or 64 columns, for a product of M by N that `parts` splits compute. */
+function gemmTile(M: number, N: number, parts = 1): GemmTile {
+  const THREAD_N = N > 32 ? 8 : 4;
+  const tilesOf = (THREAD_M: number): number =>
+    ceilDiv(M, GEMM_LANES.LANES_M * THREAD_M) * ceilDiv(N, GEMM_LANES.LANES_N * THREAD_N);
+  const large = tilesOf(8) < tilesOf(4) && tilesOf(8) * parts >= ENOUGH_WORKGROUPS;
+  const THREAD_M = large ? 8 : 4;
+  return { THREAD_M, THREAD_N, tiles: tilesOf(THREAD_M) };
+}
 
 function conv2dImplicitGemm(
-  _ctx: Context,
-  _inputs: Conv2dInputs,
-  _geometry: Conv2dGeometry,
-  _y: Tensor,
+  ctx: Context,
+  { x, w, b }: Conv2dInputs,
+  geometry: Conv2dGeometry,
+  y: Tensor,
 ): void {
-  throw new Error("conv2dImplicitGemm: not implemented");
+  const { n, outH, outW, inC, outC } = geometry;
+  const { tiles, ...threads } = gemmTile(n * outH * outW, outC);
+  ctx.dispatch({
+    label: `conv2d ${y.label}`,
+    shader: "conv2d_implicit_gemm",
+    constants: {
+      ...GEMM_LANES,
+      ...threads,
+      HAS_BIAS: b !== undefined,
+      VEC_X: inC % 4 === 0,
+      VEC_W: outC % 4 === 0,
+    },
+    tensors: [x, vec4View(ctx, x), w, vec4View(ctx, w), b ?? w, y],
+    params: conv2dParams(geometry),
+    workgroups: grid1d(ctx.device, tiles),
+  });
 }
 
 function conv2dInputGradImplicitGemm(
-  _ctx: Context,
-  _inputs: { dy: Tensor; w: Tensor },
-  _geometry: Conv2dGeometry,
-  _dx: Tensor,
+  ctx: Context,
+  { dy, w }: { dy: Tensor; w: Tensor },
+  geometry: Conv2dGeometry,
+  dx: Tensor,
 ): void {
-  throw new Error("conv2dInputGradImplicitGemm: not implemented");
+  const { n, inH, inW, inC, outC, strideH, strideW } = geometry;
+  const { tiles, ...threads } = gemmTile(n * inH * inW, inC);
+  ctx.dispatch({
+    label: `conv2dInputGrad ${dx.label}`,
+    shader: "conv2d_input_grad_implicit_gemm",
+    constants: {
+      ...GEMM_LANES,
+      ...threads,
+      VEC_K: outC % 4 === 0,
+      STRIDED: strideH > 1 || strideW > 1,
+    },
+    tensors: [dy, vec4View(ctx, dy), w, vec4View(ctx, w), dx],
+    params: conv2dParams(geometry),
+    workgroups: grid1d(ctx.device, tiles),
+  });
 }
 
-function conv2dWeightGradImplicitGemmSplits(_device: Device, _geometry: Conv2dGeometry): number {
-  return 1;
+function conv2dWeightGradImplicitGemmSplits(_device: Device, geometry: Conv2dGeometry): number {
+  const { n, kH, kW, inC, outC, outH, outW } = geometry;
+  const most = ceilDiv(n * outH * outW, LEAST_PIXELS_PER_SPLIT);
+  const { tiles } = gemmTile(kH * kW * inC, outC, most);
+  return Math.min(most, ceilDiv(ENOUGH_WORKGROUPS, tiles));
 }
 
 function conv2dWeightGradImplicitGemm(
-  _ctx: Context,
-  _inputs: { x: Tensor; dy: Tensor },
-  _geometry: Conv2dGeometry,
-  _partials: Tensor,
+  ctx: Context,
+  { x, dy }: { x: Tensor; dy: Tensor },
+  geometry: Conv2dGeometry,
+  partials: Tensor,
 ): void {
-  throw new Error("conv2dWeightGradImplicitGemm: not implemented");
+  const { n, kH, kW, inC, outC, outH, outW } = geometry;
+  const splits = partials.shape[0] ?? 1;
+  const { tiles, ...threads } = gemmTile(kH * kW * inC, outC, splits);
+  ctx.dispatch({
+    label: `conv2dWeightGrad ${partials.label}`,
+    shader: "conv2d_weight_grad_implicit_gemm",
+    constants: {
+      ...GEMM_LANES,
+      ...threads,
+      VEC_X: inC % 4 === 0,
+      VEC_DY: outC % 4 === 0,
+    },
+    tensors: [x, vec4View(ctx, x), dy, vec4View(ctx, dy), partials],
+    params: {
+      ...conv2dParams(geometry),
+      splits,
+      pixelsPerSplit: ceilDiv(n * outH * outW, splits),
+    },
+    workgroups: grid1d(ctx.device, tiles * splits),
+  });
+}
+
+/** What to bind as `array<vec4f>`, of which WebGPU wants one element at least: the tensor, or where it is smaller an unread one. */
+function vec4View(ctx: Context, tensor: Tensor): Tensor {
+  if (sizeBytes(tensor) >= 16) return tensor;
+  const unread = ctx.scratch([4], "float32", "unread");
+  ctx.free(unread);
+  return unread;
 }

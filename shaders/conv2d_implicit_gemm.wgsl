@@ -1,0 +1,227 @@
+// Convolution as a matrix product y = a * w with M = n*outH*outW pixels, N = outC and K = kH*kW*inC, where the row of a
+// for pixel n,oh,ow holds x[n,ih,iw,ci] for each k = (kh,kw,ci), is never stored, and is gathered tile by tile.
+// x: [n,inH,inW,inC] NHWC, w: [kH,kW,inC,outC] HWIO, b: [outC] (not read without HAS_BIAS), y: [n,outH,outW,outC] NHWC.
+// One workgroup computes a tile of TILE_M pixels by TILE_N channels, one invocation THREAD_M by THREAD_N of it in
+// registers. Writes y (=). conv2d.wgsl is the same without tiles.
+// The scheme: https://siboehm.com/articles/22/CUDA-MMM; implicit GEMM: https://arxiv.org/abs/1410.0759
+// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K.
+// lib: index
+
+override HAS_BIAS: bool = true;
+// Four neighbouring channels come in one load; the wrapper says so where inC (x) and outC (w) are multiples of 4.
+override VEC_X: bool = false;
+override VEC_W: bool = false;
+
+const WG_SIZE = LANES_M * LANES_N;
+const TILE_M = LANES_M * THREAD_M;
+const TILE_N = LANES_N * THREAD_N;
+const COLS4 = THREAD_N / 4;
+const K4 = TILE_K / 4;
+// One vec4 more than a row needs, so that the lanes that write a column do not all meet in the same banks.
+const A_STRIDE = TILE_M / 4 + 1;
+const B_STRIDE = TILE_N / 4;
+
+struct Params {
+  n: i32,
+  inH: i32,
+  inW: i32,
+  inC: i32,
+  kH: i32,
+  kW: i32,
+  outC: i32,
+  outH: i32,
+  outW: i32,
+  strideH: i32,
+  strideW: i32,
+  dilationH: i32,
+  dilationW: i32,
+  padTop: i32,
+  padLeft: i32,
+}
+
+// x4 and w4 show x and w as vec4f; without VEC_X, VEC_W they are not read.
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> x4: array<vec4f>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(3) var<storage, read> w4: array<vec4f>;
+@group(0) @binding(4) var<storage, read> b: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+// [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four pixels and four channels an element.
+var<workgroup> a_tile: array<vec4f, TILE_K * A_STRIDE>;
+var<workgroup> b_tile: array<vec4f, TILE_K * B_STRIDE>;
+
+// Where in x an output pixel's filter begins.
+struct Pixel {
+  n: i32,
+  ih: i32,
+  iw: i32,
+}
+
+// A column of a: how far into the filter and which channel.
+struct Tap {
+  dh: i32,
+  dw: i32,
+  ci: i32,
+}
+
+fn pixel_at(m: i32) -> Pixel {
+  let p = params;
+  let row = m / p.outW;
+  let n = row / p.outH;
+  let oh = row - n * p.outH;
+  let ow = m - row * p.outW;
+  // Past the last pixel: so far above x that every load gives 0.
+  let ih = select(oh * p.strideH - p.padTop, -0x40000000, n >= p.n);
+  return Pixel(n, ih, ow * p.strideW - p.padLeft);
+}
+
+fn tap_at(k: i32) -> Tap {
+  let tap = k / params.inC;
+  let kh = tap / params.kW;
+  let kw = tap - kh * params.kW;
+  // Past the last tap: so far below x that every load gives 0.
+  let dh = select(kh * params.dilationH, 0x20000000, kh >= params.kH);
+  return Tap(dh, kw * params.dilationW, k - tap * params.inC);
+}
+
+// The element of x under a tap, or -1 outside.
+fn x_index(pixel: Pixel, tap: Tap) -> i32 {
+  let ih = pixel.ih + tap.dh;
+  let iw = pixel.iw + tap.dw;
+  let inside = ih >= 0 && ih < params.inH && iw >= 0 && iw < params.inW;
+  return select(-1, ((pixel.n * params.inH + ih) * params.inW + iw) * params.inC + tap.ci, inside);
+}
+
+fn load_x(pixel: Pixel, tap: Tap) -> f32 {
+  let i = x_index(pixel, tap);
+  if (i < 0) {
+    return 0.0;
+  }
+  return x[i];
+}
+
+fn load_x4(pixel: Pixel, tap: Tap) -> vec4f {
+  let i = x_index(pixel, tap);
+  if (i < 0) {
+    return vec4f();
+  }
+  return x4[i / 4];
+}
+
+fn load_w4(k: i32, co: i32) -> vec4f {
+  if (k >= params.kH * params.kW * params.inC) {
+    return vec4f();
+  }
+  let i = k * params.outC + co;
+  if (VEC_W) {
+    if (co >= params.outC) {
+      return vec4f();
+    }
+    return w4[i / 4];
+  }
+  var value = vec4f();
+  #unroll c 4
+  if (co + $c < params.outC) {
+    value[$c] = w[i + $c];
+  }
+  #end
+  return value;
+}
+
+@compute @workgroup_size(WG_SIZE)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) local_index: u32,
+) {
+  let m_count = params.n * params.outH * params.outW;
+  let k_count = params.kH * params.kW * params.inC;
+  let tiles_n = (params.outC + TILE_N - 1) / TILE_N;
+  let tile = i32(workgroup_index(workgroup_id, num_workgroups));
+  let m_base = tile / tiles_n * TILE_M;
+  let n_base = tile % tiles_n * TILE_N;
+  if (m_base >= m_count) {
+    return;
+  }
+  let lane = i32(local_index);
+  let lane_m = lane / LANES_N;
+  let lane_n = lane % LANES_N;
+
+  // Each lane gathers four pixels by four columns of a; lanes side by side, neighbouring channels.
+  let a_k = lane % K4 * 4;
+  let a_m4 = lane / K4;
+  let gathers = a_m4 < TILE_M / 4;
+  let a_m = m_base + a_m4 * 4;
+  #unroll i 4
+  let pixel_$i = pixel_at(a_m + $i);
+  #end
+
+  var acc: array<vec4f, THREAD_M * COLS4>;
+  for (var k_base = 0; k_base < k_count; k_base += TILE_K) {
+    if (gathers) {
+      var block: mat4x4f;
+      if (VEC_X) {
+        let tap = tap_at(k_base + a_k);
+        #unroll i 4
+        block[$i] = load_x4(pixel_$i, tap);
+        #end
+      } else {
+        #unroll j 4
+        let tap_$j = tap_at(k_base + a_k + $j);
+        #unroll i 4
+        block[$i][$j] = load_x(pixel_$i, tap_$j);
+        #end
+        #end
+      }
+      let columns = transpose(block);
+      #unroll j 4
+      a_tile[(a_k + $j) * A_STRIDE + a_m4] = columns[$j];
+      #end
+    }
+    for (var i = lane; i < TILE_K * B_STRIDE; i += WG_SIZE) {
+      b_tile[i] = load_w4(k_base + i / B_STRIDE, n_base + i % B_STRIDE * 4);
+    }
+    workgroupBarrier();
+    for (var k = 0; k < TILE_K; k++) {
+      #unroll j THREAD_N / 4
+      let b_$j = b_tile[k * B_STRIDE + lane_n + $j * LANES_N];
+      #end
+      #unroll i THREAD_M / 4
+      let a_$i = a_tile[k * A_STRIDE + lane_m + $i * LANES_M];
+      #unroll r 4
+      #unroll j THREAD_N / 4
+      acc[($i * 4 + $r) * COLS4 + $j] += a_$i[$r] * b_$j;
+      #end
+      #end
+      #end
+    }
+    workgroupBarrier();
+  }
+
+  #unroll j THREAD_N / 4
+  {
+    let co = n_base + (lane_n + $j * LANES_N) * 4;
+    var bias = vec4f();
+    #unroll c 4
+    if (HAS_BIAS && co + $c < params.outC) {
+      bias[$c] = b[co + $c];
+    }
+    #end
+    #unroll i THREAD_M / 4
+    #unroll r 4
+    {
+      let m = m_base + (lane_m + $i * LANES_M) * 4 + $r;
+      let value = acc[($i * 4 + $r) * COLS4 + $j] + bias;
+      #unroll c 4
+      if (m < m_count && co + $c < params.outC) {
+        y[m * params.outC + co + $c] = value[$c];
+      }
+      #end
+    }
+    #end
+    #end
+  }
+  #end
+}

@@ -1,0 +1,244 @@
+// Gradient of a convolution's input as a matrix product dx = a * wT with M = n*inH*inW pixels, N = inC and
+// K = kH*kW*outC, where the row of a for pixel n,ih,iw holds dy[n,oh,ow,co] for each k = (kh,kw,co), 0 where no oh,ow reads
+// ih,iw through kh,kw, is never stored, and is gathered tile by tile. wT[k,ci] = w[kh,kw,ci,co].
+// dy: [n,outH,outW,outC] NHWC, w: [kH,kW,inC,outC] HWIO, dx: [n,inH,inW,inC] NHWC.
+// One workgroup computes a tile of TILE_M pixels by TILE_N channels, one invocation THREAD_M by THREAD_N of it in
+// registers. Writes dx (=). conv2d_input_grad.wgsl is the same without tiles.
+// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K.
+// lib: index
+
+// Four neighbouring channels come in one load; the wrapper says so where outC is a multiple of 4.
+override VEC_K: bool = false;
+// Any stride above 1: without, two divisions a load fall away.
+override STRIDED: bool = true;
+
+const WG_SIZE = LANES_M * LANES_N;
+const TILE_M = LANES_M * THREAD_M;
+const TILE_N = LANES_N * THREAD_N;
+const COLS4 = THREAD_N / 4;
+const K4 = TILE_K / 4;
+// One vec4 more than a row needs, so that the lanes that write a column do not all meet in the same banks.
+const A_STRIDE = TILE_M / 4 + 1;
+const B_STRIDE = TILE_N / 4 + 1;
+
+struct Params {
+  n: i32,
+  inH: i32,
+  inW: i32,
+  inC: i32,
+  kH: i32,
+  kW: i32,
+  outC: i32,
+  outH: i32,
+  outW: i32,
+  strideH: i32,
+  strideW: i32,
+  dilationH: i32,
+  dilationW: i32,
+  padTop: i32,
+  padLeft: i32,
+}
+
+// dy4 and w4 show dy and w as vec4f; without VEC_K they are not read.
+@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(1) var<storage, read> dy4: array<vec4f>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(3) var<storage, read> w4: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+// [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four pixels and four channels an element.
+var<workgroup> a_tile: array<vec4f, TILE_K * A_STRIDE>;
+var<workgroup> b_tile: array<vec4f, TILE_K * B_STRIDE>;
+
+// An input pixel, counted from the corner of the padding.
+struct Pixel {
+  n: i32,
+  row: i32,
+  column: i32,
+}
+
+// A column of a: where in the filter, how far that is in x, and which channel.
+struct Tap {
+  index: i32,
+  dh: i32,
+  dw: i32,
+  co: i32,
+}
+
+fn pixel_at(m: i32) -> Pixel {
+  let p = params;
+  let row = m / p.inW;
+  let n = row / p.inH;
+  // Past the last pixel: so far above dy that every load gives 0.
+  let ih = select(row - n * p.inH, -0x40000000, n >= p.n);
+  return Pixel(n, ih + p.padTop, m - row * p.inW + p.padLeft);
+}
+
+fn tap_at(k: i32) -> Tap {
+  let tap = k / params.outC;
+  let kh = tap / params.kW;
+  let kw = tap - kh * params.kW;
+  // Past the last tap: so far down that every load gives 0.
+  let dh = select(kh * params.dilationH, 0x20000000, kh >= params.kH);
+  return Tap(tap, dh, kw * params.dilationW, k - tap * params.outC);
+}
+
+// The element of dy that reads a pixel through a tap, or -1 where there is none.
+fn dy_index(pixel: Pixel, tap: Tap) -> i32 {
+  let rows = pixel.row - tap.dh;
+  let columns = pixel.column - tap.dw;
+  var oh = rows;
+  var ow = columns;
+  if (STRIDED) {
+    oh = rows / params.strideH;
+    ow = columns / params.strideW;
+  }
+  let read = rows >= 0 && oh < params.outH && columns >= 0 && ow < params.outW &&
+    (!STRIDED || (oh * params.strideH == rows && ow * params.strideW == columns));
+  return select(-1, ((pixel.n * params.outH + oh) * params.outW + ow) * params.outC + tap.co, read);
+}
+
+fn load_dy(pixel: Pixel, tap: Tap) -> f32 {
+  let i = dy_index(pixel, tap);
+  if (i < 0) {
+    return 0.0;
+  }
+  return dy[i];
+}
+
+fn load_dy4(pixel: Pixel, tap: Tap) -> vec4f {
+  let i = dy_index(pixel, tap);
+  if (i < 0) {
+    return vec4f();
+  }
+  return dy4[i / 4];
+}
+
+// The element of w for a tap, or -1 outside.
+fn w_index(ci: i32, tap: Tap) -> i32 {
+  let inside = ci < params.inC && tap.index < params.kH * params.kW;
+  return select(-1, (tap.index * params.inC + ci) * params.outC + tap.co, inside);
+}
+
+fn load_w(ci: i32, tap: Tap) -> f32 {
+  let i = w_index(ci, tap);
+  if (i < 0) {
+    return 0.0;
+  }
+  return w[i];
+}
+
+fn load_w4(ci: i32, tap: Tap) -> vec4f {
+  let i = w_index(ci, tap);
+  if (i < 0) {
+    return vec4f();
+  }
+  return w4[i / 4];
+}
+
+@compute @workgroup_size(WG_SIZE)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) local_index: u32,
+) {
+  let m_count = params.n * params.inH * params.inW;
+  let k_count = params.kH * params.kW * params.outC;
+  let tiles_n = (params.inC + TILE_N - 1) / TILE_N;
+  let tile = i32(workgroup_index(workgroup_id, num_workgroups));
+  let m_base = tile / tiles_n * TILE_M;
+  let n_base = tile % tiles_n * TILE_N;
+  if (m_base >= m_count) {
+    return;
+  }
+  let lane = i32(local_index);
+  let lane_m = lane / LANES_N;
+  let lane_n = lane % LANES_N;
+
+  // Each lane gathers four pixels by four columns of a, and four rows of wT by four channels of x: the same four k.
+  // Lanes side by side read neighbouring channels of dy and of w.
+  let lane_k = lane % K4 * 4;
+  let lane_4 = lane / K4;
+  let a_m = m_base + lane_4 * 4;
+  let b_ci = n_base + lane_4 * 4;
+  #unroll i 4
+  let pixel_$i = pixel_at(a_m + $i);
+  #end
+
+  var acc: array<vec4f, THREAD_M * COLS4>;
+  for (var k_base = 0; k_base < k_count; k_base += TILE_K) {
+    let k_0 = k_base + lane_k;
+    var a_block: mat4x4f;
+    var b_block: mat4x4f;
+    if (VEC_K) {
+      let tap = tap_at(k_0);
+      if (lane_4 < TILE_M / 4) {
+        #unroll i 4
+        a_block[$i] = load_dy4(pixel_$i, tap);
+        #end
+      }
+      if (lane_4 < TILE_N / 4) {
+        #unroll i 4
+        b_block[$i] = load_w4(b_ci + $i, tap);
+        #end
+      }
+    } else {
+      #unroll j 4
+      let tap_$j = tap_at(k_0 + $j);
+      if (lane_4 < TILE_M / 4) {
+        #unroll i 4
+        a_block[$i][$j] = load_dy(pixel_$i, tap_$j);
+        #end
+      }
+      if (lane_4 < TILE_N / 4) {
+        #unroll i 4
+        b_block[$i][$j] = load_w(b_ci + $i, tap_$j);
+        #end
+      }
+      #end
+    }
+    let a_columns = transpose(a_block);
+    let b_columns = transpose(b_block);
+    #unroll j 4
+    if (lane_4 < TILE_M / 4) {
+      a_tile[(lane_k + $j) * A_STRIDE + lane_4] = a_columns[$j];
+    }
+    if (lane_4 < TILE_N / 4) {
+      b_tile[(lane_k + $j) * B_STRIDE + lane_4] = b_columns[$j];
+    }
+    #end
+    workgroupBarrier();
+    for (var k = 0; k < TILE_K; k++) {
+      #unroll j THREAD_N / 4
+      let b_$j = b_tile[k * B_STRIDE + lane_n + $j * LANES_N];
+      #end
+      #unroll i THREAD_M / 4
+      let a_$i = a_tile[k * A_STRIDE + lane_m + $i * LANES_M];
+      #unroll r 4
+      #unroll j THREAD_N / 4
+      acc[($i * 4 + $r) * COLS4 + $j] += a_$i[$r] * b_$j;
+      #end
+      #end
+      #end
+    }
+    workgroupBarrier();
+  }
+
+  #unroll i THREAD_M / 4
+  #unroll r 4
+  #unroll j THREAD_N / 4
+  {
+    let m = m_base + (lane_m + $i * LANES_M) * 4 + $r;
+    let ci = n_base + (lane_n + $j * LANES_N) * 4;
+    let value = acc[($i * 4 + $r) * COLS4 + $j];
+    #unroll c 4
+    if (m < m_count && ci + $c < params.inC) {
+      dx[m * params.inC + ci + $c] = value[$c];
+    }
+    #end
+  }
+  #end
+  #end
+  #end
+}

@@ -1,0 +1,36 @@
+// Second pass of a split reduction: y[i] = sum over s = 0 .. splits-1 of partials[s,i], in this order: two runs give the same bits.
+// partials: [splits,count], y: [count], any layout within. One invocation computes one element. Writes y (=), or with
+// ACCUMULATE adds to it (+=).
+// lib: index
+
+override WG_SIZE: u32 = 64;
+override ACCUMULATE: bool = false;
+
+struct Params {
+  count: u32,
+  splits: u32,
+}
+
+@group(0) @binding(0) var<storage, read> partials: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WG_SIZE)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) local_index: u32,
+) {
+  let i = workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index;
+  if (i >= params.count) {
+    return;
+  }
+  var acc = 0.0;
+  for (var s = 0u; s < params.splits; s++) {
+    acc += partials[s * params.count + i];
+  }
+  if (ACCUMULATE) {
+    acc += y[i];
+  }
+  y[i] = acc;
+}

@@ -1,0 +1,403 @@
+import { expect } from "chai";
+import type { Device } from "../../src/gpu/device.ts";
+import { conv2dGeometry, type Conv2dGeometry, type Conv2dSizes } from "../../src/geometry.ts";
+import {
+  chooseConv2dAlgorithm,
+  conv2d,
+  CONV2D_ALGORITHMS,
+  conv2dInputGrad,
+  conv2dUnsupported,
+  conv2dWeightGrad,
+  type Conv2dAlgorithm,
+  type Conv2dOptions,
+  type Conv2dPass,
+} from "../../src/kernels/conv2d.ts";
+import * as reference from "../../src/reference/conv2d.ts";
+import type { Reference } from "../../src/reference/reference.ts";
+import type { Shape, Tensor } from "../../src/tensor.ts";
+import { expectClose } from "../support/close_to.ts";
+import { useDevice } from "../support/device.ts";
+import { dot, expectGradient } from "../support/gradcheck.ts";
+import {
+  expectLinearAndRepeatable,
+  randomFloats,
+  runKernel,
+  toFloat64,
+} from "../support/kernel.ts";
+
+interface Case extends Conv2dSizes {
+  readonly x: Shape;
+  readonly w: Shape;
+  /** Default true. */
+  readonly bias?: boolean;
+}
+
+/** Few enough elements that central differences take no time: what the reference is itself checked on. */
+const SMALL_CASES: readonly Case[] = [
+  { x: [1, 1, 1, 1], w: [1, 1, 1, 1] },
+  { x: [1, 1, 1, 3], w: [1, 1, 3, 5], bias: false },
+  { x: [1, 1, 1, 4], w: [3, 3, 4, 4], padding: "same" },
+  { x: [2, 5, 7, 3], w: [3, 3, 3, 4], strides: 2, padding: "same" },
+  { x: [2, 6, 6, 4], w: [3, 3, 4, 8], strides: 2, padding: "same", bias: false },
+  { x: [1, 8, 7, 1], w: [2, 2, 1, 3], padding: "same" },
+  { x: [2, 4, 9, 3], w: [1, 7, 3, 4], padding: "same" },
+  { x: [2, 7, 8, 3], w: [3, 3, 3, 2], strides: 3 },
+  { x: [1, 7, 8, 4], w: [2, 3, 4, 4], strides: [2, 3], dilations: [3, 2], padding: "same" },
+  { x: [2, 3, 2, 3], w: [5, 5, 3, 4], padding: "same" },
+  {
+    x: [2, 5, 6, 2],
+    w: [3, 4, 2, 5],
+    padding: [
+      [0, 3],
+      [2, 1],
+    ],
+  },
+  {
+    x: [1, 2, 3, 4],
+    w: [4, 3, 4, 4],
+    strides: 2,
+    padding: [
+      [5, 4],
+      [0, 6],
+    ],
+  },
+];
+
+/** Sizes at, and one off, the tiles of 64 or 128 rows, 32 or 64 columns and 16 along k; then a product of many tiles. */
+const LARGE_CASES: readonly Case[] = [
+  { x: [2, 9, 9, 8], w: [6, 6, 8, 32], padding: "same" },
+  { x: [2, 10, 9, 8], w: [3, 3, 8, 12], dilations: 2, padding: "same" },
+  { x: [1, 7, 9, 17], w: [1, 1, 17, 63], bias: false },
+  { x: [1, 8, 8, 16], w: [1, 1, 16, 64] },
+  { x: [1, 5, 13, 15], w: [1, 1, 15, 65] },
+  { x: [1, 5, 13, 63], w: [1, 1, 63, 33] },
+  { x: [1, 7, 9, 64], w: [1, 1, 64, 32] },
+  { x: [1, 8, 8, 65], w: [1, 1, 65, 31] },
+  { x: [3, 23, 31, 3], w: [5, 5, 3, 32], padding: "same" },
+  { x: [2, 128, 129, 4], w: [5, 7, 4, 8], padding: "same" },
+];
+
+const CASES = [...SMALL_CASES, ...LARGE_CASES];
+
+function nameOf({ x, w, strides = 1, dilations = 1, padding = "valid", bias }: Case): string {
+  const parts = [`x=[${x.join(",")}] w=[${w.join(",")}] s=${strides.toString()}`];
+  if (dilations !== 1) parts.push(`d=${dilations.toString()}`);
+  parts.push(`p=${typeof padding === "string" ? padding : JSON.stringify(padding)}`);
+  if (bias === false) parts.push("no bias");
+  return parts.join(" ");
+}
+
+/** Inputs of a case, always the same, with the shapes that belong to them. */
+function prepare(test: Case) {
+  const { x: xShape, w: wShape } = test;
+  const sizes: Conv2dSizes = {
+    strides: test.strides ?? 1,
+    dilations: test.dilations ?? 1,
+    padding: test.padding ?? "valid",
+  };
+  const g = conv2dGeometry(xShape, wShape, sizes);
+  const yShape = [g.n, g.outH, g.outW, g.outC];
+  return {
+    ...{ xShape, wShape, yShape, g, sizes },
+    x: randomFloats(xShape, 1, "x"),
+    w: randomFloats(wShape, 2, "w"),
+    b: test.bias === false ? undefined : randomFloats([g.outC], 3, "b"),
+    dy: randomFloats(yShape, 4, "dy"),
+  };
+}
+
+type Prepared = ReturnType<typeof prepare>;
+
+/** Uploads what is given, runs, releases. */
+async function withTensors(
+  device: Device,
+  values: readonly (readonly [Float32Array, Shape, string])[],
+  run: (...tensors: Tensor[]) => Promise<Float32Array>,
+): Promise<Float32Array> {
+  const tensors = values.map(([data, shape, label]) => device.upload(data, shape, label));
+  try {
+    return await run(...tensors);
+  } finally {
+    device.release(...tensors);
+  }
+}
+
+/** One pass on the GPU, and what the reference says of it. `dy` stands in for the case's own. */
+interface Pass {
+  readonly run: (
+    device: Device,
+    p: Prepared,
+    options: Conv2dOptions,
+    dy: Float32Array,
+  ) => Promise<Float32Array>;
+  readonly want: (p: Prepared) => Reference;
+  readonly shape: (p: Prepared) => Shape;
+}
+
+const PASSES: Readonly<Record<Conv2dPass, Pass>> = {
+  forward: {
+    run: (device, p, options) =>
+      withTensors(
+        device,
+        [
+          [p.x, p.xShape, "x"],
+          [p.w, p.wShape, "w"],
+          ...(p.b ? ([[p.b, [p.g.outC], "b"]] as const) : []),
+        ],
+        (x, w, b) =>
+          runKernel(device, p.yShape, (ctx, y) => {
+            conv2d(ctx, { x: x, w: w, b }, options, y);
+          }),
+      ),
+    want: (p) => reference.conv2d(toFloat64(p.x), toFloat64(p.w), p.b && toFloat64(p.b), p.g),
+    shape: (p) => p.yShape,
+  },
+  input_grad: {
+    run: (device, p, options, dy) =>
+      withTensors(
+        device,
+        [
+          [dy, p.yShape, "dy"],
+          [p.w, p.wShape, "w"],
+        ],
+        (dyTensor, w) =>
+          runKernel(device, p.xShape, (ctx, dx) => {
+            conv2dInputGrad(ctx, { dy: dyTensor, w: w }, options, dx);
+          }),
+      ),
+    want: (p) => reference.conv2dInputGrad(toFloat64(p.dy), toFloat64(p.w), p.g),
+    shape: (p) => p.xShape,
+  },
+  weight_grad: {
+    run: (device, p, options, dy) =>
+      withTensors(
+        device,
+        [
+          [p.x, p.xShape, "x"],
+          [dy, p.yShape, "dy"],
+        ],
+        (x, dyTensor) =>
+          runKernel(device, p.wShape, (ctx, dw) => {
+            conv2dWeightGrad(ctx, { x: x, dy: dyTensor }, options, dw);
+          }),
+      ),
+    want: (p) => reference.conv2dWeightGrad(toFloat64(p.x), toFloat64(p.dy), p.g),
+    shape: (p) => p.wShape,
+  },
+};
+
+async function expectPass(
+  device: Device,
+  pass: Conv2dPass,
+  p: Prepared,
+  want: Reference,
+  algorithm: Conv2dAlgorithm,
+): Promise<void> {
+  const { run, shape } = PASSES[pass];
+  const options: Conv2dOptions = { ...p.sizes, algorithm };
+  expectClose(await run(device, p, options, p.dy), want, shape(p));
+  if (pass !== "forward")
+    await expectLinearAndRepeatable(p.dy, (dy) => run(device, p, options, dy));
+}
+
+describe("conv2d reference", () => {
+  for (const test of SMALL_CASES)
+    it(`gradients agree with central differences: ${nameOf(test)}`, () => {
+      const { g, ...p } = prepare(test);
+      const [x, w, dy] = [toFloat64(p.x), toFloat64(p.w), toFloat64(p.dy)];
+      const y = (xs: Float64Array, ws: Float64Array) =>
+        dot(reference.conv2d(xs, ws, undefined, g).values, dy);
+      expectGradient((v) => y(v, w), x, reference.conv2dInputGrad(dy, w, g).values);
+      expectGradient((v) => y(x, v), w, reference.conv2dWeightGrad(x, dy, g).values);
+    });
+
+  it("computes y = x * w + b of a case worked by hand", () => {
+    // 1 2 3    1 0         1*1 + 4*2 + 5*3 = 24 (taps 1, 2, 3 at (0,0), (1,0), (1,1)) ... with bias 10
+    // 4 5 6    2 3         2*1 + 5*2 + 6*3 = 30
+    const g = conv2dGeometry([1, 2, 3, 1], [2, 2, 1, 1]);
+    const x = Float64Array.of(1, 2, 3, 4, 5, 6);
+    const y = reference.conv2d(x, Float64Array.of(1, 0, 2, 3), Float64Array.of(10), g);
+    expect([...y.values]).to.deep.equal([34, 40]);
+    expect([...y.absSum]).to.deep.equal([34, 40]);
+  });
+});
+
+for (const pass of Object.keys(PASSES) as Conv2dPass[])
+  describe(`conv2d ${pass}`, () => {
+    const device = useDevice();
+
+    for (const test of CASES) {
+      let known: { p: Prepared; want: Reference } | undefined;
+      const prepared = () => {
+        if (!known) {
+          const p = prepare(test);
+          known = { p, want: PASSES[pass].want(p) };
+        }
+        return known;
+      };
+      for (const algorithm of CONV2D_ALGORITHMS)
+        it(`${algorithm} ${nameOf(test)}`, async function () {
+          const { p, want } = prepared();
+          if (conv2dUnsupported(device(), p.g, pass, algorithm)) this.skip();
+          await expectPass(device(), pass, p, want, algorithm);
+        });
+    }
+
+    it("an infinite input shows in the output", async () => {
+      const p = prepare({ x: [1, 4, 4, 4], w: [3, 3, 4, 4], padding: "same" });
+      p.x.fill(Infinity);
+      p.w.fill(Infinity);
+      const y = await PASSES[pass].run(device(), p, p.sizes, p.dy.fill(Infinity));
+      expect(y.some((value) => Number.isFinite(value))).to.equal(false);
+    });
+  });
+
+describe("conv2d of tensors larger than one binding", () => {
+  // Windows of two images for x and dy below; the filter of 1152 bytes fits.
+  const device = useDevice({ maxBindingBytes: 4352 });
+  const p = prepare({ x: [7, 8, 8, 4], w: [3, 3, 4, 8], padding: "same" });
+
+  for (const pass of Object.keys(PASSES) as Conv2dPass[])
+    for (const algorithm of CONV2D_ALGORITHMS)
+      it(`${pass} ${algorithm} works in windows over the batch`, async function () {
+        if (conv2dUnsupported(device(), p.g, pass, algorithm)) this.skip();
+        await expectPass(device(), pass, p, PASSES[pass].want(p), algorithm);
+      });
+
+  it("refuses a filter larger than one binding", async () => {
+    const large = prepare({ x: [1, 3, 3, 16], w: [3, 3, 16, 8] });
+    for (const pass of Object.keys(PASSES) as Conv2dPass[]) {
+      const failed = await PASSES[pass]
+        .run(device(), large, large.sizes, large.dy)
+        .catch((error: unknown) => error);
+      const name = pass === "weight_grad" ? 'dw "y"' : 'w "w"';
+      expect(String(failed)).to.contain(
+        `${name} [3,3,16,8] exceeds one binding: expected at most 4352 bytes on this adapter, got 4608`,
+      );
+    }
+  });
+});
+
+describe("conv2d refuses", () => {
+  const device = useDevice();
+
+  /** What a recording of one pass is refused with, "" when it is not. */
+  const refusal = async (
+    encode: Conv2dPass,
+    shapes: { x: Shape; w: Shape; b?: Shape; y: Shape },
+    options: unknown = {},
+    dtype: "float32" | "uint32" = "float32",
+  ): Promise<string> => {
+    const tensors = Object.entries(shapes).map(
+      ([name, shape]) =>
+        [name, device().tensor(shape, name === "x" ? dtype : "float32", name)] as const,
+    );
+    const { x, w, b, y } = Object.fromEntries(tensors);
+    try {
+      const program = await device().record("refused", (ctx) => {
+        const given = options as Conv2dOptions;
+        if (encode === "forward") conv2d(ctx, { x: x!, w: w!, b }, given, y!);
+        else if (encode === "input_grad") conv2dInputGrad(ctx, { dy: y!, w: w! }, given, x!);
+        else conv2dWeightGrad(ctx, { x: x!, dy: y! }, given, w!);
+      });
+      program.destroy();
+      return "";
+    } catch (error) {
+      return String(error);
+    } finally {
+      device().release(...tensors.map(([, tensor]) => tensor));
+    }
+  };
+
+  const good = { x: [2, 5, 7, 3], w: [3, 3, 3, 4], b: [4], y: [2, 3, 5, 4] };
+  const passes: Conv2dPass[] = ["forward", "input_grad", "weight_grad"];
+  const op = { forward: "conv2d", input_grad: "conv2dInputGrad", weight_grad: "conv2dWeightGrad" };
+
+  for (const pass of passes) {
+    it(`${pass}: nothing of the control case`, async () => {
+      expect(await refusal(pass, good)).to.equal("");
+    });
+
+    const rules: [string, Partial<typeof good>, unknown, string][] = [
+      [
+        "other channels",
+        { w: [3, 3, 2, 4] },
+        {},
+        "input channels differ: x [2,5,7,3] NHWC has 3, w [3,3,2,4] HWIO expects 2",
+      ],
+      [
+        "stride 0",
+        {},
+        { strides: 0 },
+        "strides: expected an integer of at least 1 or a list of two, got 0",
+      ],
+      [
+        "a kernel beyond a valid input",
+        { w: [6, 3, 3, 4] },
+        {},
+        "kernel exceeds the input in height: kernel 6 with dilation 1 spans 6, input 5 with padding [0,0] has 5",
+      ],
+      [
+        "x of another rank",
+        { x: [5, 7, 3] },
+        {},
+        "x has the wrong rank or an empty axis: expected [n,h,w,c] NHWC with sizes of at least 1, got [5,7,3]",
+      ],
+      [
+        "w of another rank",
+        { w: [3, 3, 12] },
+        {},
+        "w has the wrong rank or an empty axis: expected [kH,kW,inC,outC] HWIO with sizes of at least 1, got [3,3,12]",
+      ],
+      [
+        "unknown padding",
+        {},
+        { padding: "full" },
+        'padding: expected "same", "valid" or [[top,bottom],[left,right]] of integers from 0, got "full"',
+      ],
+      ["y of another shape", { y: [2, 3, 5, 5] }, {}, '"y": expected [2,3,5,4], got [2,3,5,5]'],
+      [
+        "an unknown algorithm",
+        {},
+        { algorithm: "winograd" },
+        'unknown algorithm: expected direct, implicit_gemm, subgroup, got "winograd"',
+      ],
+    ];
+    for (const [name, shapes, options, message] of rules)
+      it(`${pass}: ${name}`, async () => {
+        const said = await refusal(pass, { ...good, ...shapes }, options);
+        expect(said).to.contain(`ShapeError: ${op[pass]}: `).and.to.contain(message);
+      });
+  }
+
+  it("a bias of another length", async () => {
+    expect(await refusal("forward", { ...good, b: [3] })).to.contain(
+      'conv2d: b "b": expected [4], got [3]',
+    );
+  });
+
+  it("integers", async () => {
+    expect(await refusal("forward", good, {}, "uint32")).to.contain(
+      'conv2d: x "x": expected float32, got uint32',
+    );
+  });
+});
+
+describe("chooseConv2dAlgorithm", () => {
+  const g: Conv2dGeometry = conv2dGeometry([1, 8, 8, 32], [3, 3, 32, 64]);
+  /** The adapter at hand, as if it were another. */
+  const device = useDevice();
+  const pretend = (software: boolean, subgroupSize: number): Device =>
+    Object.create(device(), {
+      summary: { value: { ...device().summary, software } },
+      subgroupSize: { value: subgroupSize },
+    }) as Device;
+
+  it("takes tiles in workgroup memory on hardware", () => {
+    expect(chooseConv2dAlgorithm(pretend(false, 32), g, "forward")).to.equal("implicit_gemm");
+  });
+
+  it("takes them on a software adapter without subgroups", () => {
+    expect(chooseConv2dAlgorithm(pretend(true, 0), g, "forward")).to.equal("implicit_gemm");
+  });
+});
