@@ -163,11 +163,12 @@ export interface SimulatedPhysical {
   readonly logSfr: number;
 }
 
-/** At T = -6, -5 ... 9. Masses follow Kelvin+ 2014 roughly; the deficit is the distance below the star-forming sequence. */
+/** At T = -6, -5 ... 9, round values of ours. */
 const LOG_MASS = [
   10.1, 10.95, 11.2, 10.8, 10.7, 10.65, 10.65, 10.65, 10.6, 10.55, 10.45, 10.3, 10.05, 9.7, 9.4,
   9.1,
 ];
+/** Distance below the star-forming sequence in dex. */
 const SFR_DEFICIT = [2.1, 2.1, 2.1, 2, 1.9, 1.7, 1.3, 0.8, 0.5, 0.25, 0.1, 0, 0, 0, 0, 0];
 /** How far below the relation of early types a late type's dispersion lies, in dex. */
 const SIGMA_DEFICIT = [

@@ -9,7 +9,7 @@ import type { Random } from "../random.ts";
 
 /** Values at T = -6, -5 ... 9, with straight lines between: every property follows the T-Type continuously. */
 const BY_T_TYPE = {
-  /** Laurikainen+ 2010, Graham & Worley 2008, smoothed. */
+  /** After Laurikainen+ 2010, Graham & Worley 2008. */
   bulgeToTotal: [
     0.99, 0.985, 0.95, 0.78, 0.64, 0.53, 0.42, 0.34, 0.27, 0.2, 0.14, 0.1, 0.07, 0.05, 0.03, 0.02,
   ],
@@ -29,7 +29,7 @@ const BY_T_TYPE = {
   thickness: [
     0.45, 0.42, 0.38, 0.32, 0.28, 0.25, 0.22, 0.2, 0.18, 0.16, 0.14, 0.13, 0.12, 0.12, 0.14, 0.16,
   ],
-  /** g - r of spheroid and old disc: Strateva+ 2001, Fukugita+ 1995. */
+  /** g - r of spheroid and old disc, after Fukugita+ 1995. */
   bulgeColour: [
     0.76, 0.78, 0.79, 0.77, 0.76, 0.75, 0.74, 0.73, 0.71, 0.69, 0.66, 0.62, 0.58, 0.52, 0.47, 0.43,
   ],
@@ -40,7 +40,7 @@ const BY_T_TYPE = {
   youngLight: [0, 0, 0, 0, 0.01, 0.025, 0.06, 0.13, 0.19, 0.26, 0.32, 0.37, 0.42, 0.45, 0.48, 0.5],
   /** 0: none, 1: all young light lies in the arms. */
   armStrength: [0, 0, 0, 0, 0.02, 0.06, 0.25, 0.55, 0.7, 0.8, 0.86, 0.88, 0.84, 0.72, 0.58, 0.42],
-  /** Degrees: Kennicutt 1981, figure 8. */
+  /** Degrees, after Kennicutt 1981. */
   pitch: [6, 6, 6, 6, 6, 7, 8, 10, 12, 14.5, 17, 20, 23, 26, 29, 32],
   /** Share of the texture in the arms: grand design to flocculent. */
   flocculence: [0, 0, 0, 0, 0, 0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.75, 0.9, 1, 1],
@@ -133,7 +133,7 @@ export interface Scale {
   readonly reddening: number;
 }
 
-/** Experts disagree by about this much on one galaxy's T-Type, so structure scatters about the label (Naim+ 1995). */
+/** Structure scatters about the label, as experts' T-Types of one galaxy do (by 1.8 and more: Naim+ 1995). */
 const STAGE_SCATTER = 0.7;
 
 /** Draws a galaxy of this T-Type. All random numbers come from `random`, always in the same order. */
