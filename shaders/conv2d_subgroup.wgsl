@@ -1,0 +1,123 @@
+// Convolution for software adapters, forward and input gradient, as a matrix product: M = output pixels, N = output
+// channels, K = (kh, kw, channel). Output pixel (oh, ow) reads, for tap (kh, kw), the input pixel at
+//   ih = (oh * strideH + originH + kh * stepH) / UP_H where that divides and lies inside, iw likewise.
+// Forward: origin = -pad, step = dilation, UP = 1. Input gradient: x is dy, w has its channel axes exchanged, stride = 1,
+// origin = pad, step = -dilation, UP = the convolution's stride.
+// x: [n,inH,inW,inC] NHWC, w: [kH,kW,inC,outC] HWIO, b: [outC], y: [n,outH,outW,outC]; inC and outC are multiples of 4.
+//
+// A workgroup is one subgroup. LANES_N lanes lie along N with 4 channels each; the LANES / LANES_N groups of them take
+// 4 * LANES_N pixels each. In each turn a lane loads a block of 4 pixels x 4 channels and one of 4 taps' channels x 4
+// output channels; the pixels are then shared by shuffles within the group. On Mesa's llvmpipe a load costs as much as
+// 30 multiply-adds, and a value from workgroup memory or at an address that all lanes share costs no less; a shuffle is
+// one instruction. All multiply-adds of one accumulator stand together, so that it is fetched and stored once a turn.
+// Writes y (=).
+// lib: index
+
+enable subgroups;
+
+override HAS_BIAS: bool = false;
+override UP_H: i32 = 1;
+override UP_W: i32 = 1;
+
+struct Params {
+  pixels: i32, // n * outH * outW
+  inH: i32,
+  inW: i32,
+  inC: i32,
+  kH: i32,
+  kW: i32,
+  outC: i32,
+  outH: i32,
+  outW: i32,
+  strideH: i32,
+  strideW: i32,
+  originH: i32,
+  originW: i32,
+  stepH: i32,
+  stepW: i32,
+  biasCount: i32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> w: array<vec4f>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+const ROWS = 4 * LANES_N; // pixels of a lane group: an accumulator each
+
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) local_index: u32,
+) {
+  let p = params;
+  let in_quads = p.inC / 4;
+  let out_quads = p.outC / 4;
+  let tiles_n = (out_quads + LANES_N - 1) / LANES_N;
+  let tile = i32(workgroup_index(workgroup_id, num_workgroups));
+  let tile_m = tile / tiles_n;
+  if (tile_m * (4 * LANES) >= p.pixels) {
+    return;
+  }
+  let lane = i32(local_index);
+  let lane_n = lane % LANES_N;
+  let first_lane = u32(lane - lane_n);
+  let quad = (tile % tiles_n) * LANES_N + lane_n;
+  let w_quad = min(quad, out_quads - 1);
+  let group_pixel = tile_m * (4 * LANES) + (lane / LANES_N) * ROWS;
+
+  // The four pixels that this lane loads, and where their receptive fields start.
+  #unroll r 4
+  let pixel$r = min(group_pixel + 4 * lane_n + $r, p.pixels - 1);
+  let image$r = pixel$r / (p.outH * p.outW);
+  let h$r = ((pixel$r / p.outW) % p.outH) * p.strideH + p.originH;
+  let w$r = (pixel$r % p.outW) * p.strideW + p.originW;
+  #end
+
+  var acc: array<vec4f, ROWS>;
+  for (var kh = 0; kh < p.kH; kh++) {
+    for (var kw = 0; kw < p.kW; kw++) {
+      #unroll r 4
+      let up_h$r = h$r + kh * p.stepH;
+      let up_w$r = w$r + kw * p.stepW;
+      let inside$r = up_h$r >= 0 && up_h$r < p.inH * UP_H && up_h$r % UP_H == 0 &&
+        up_w$r >= 0 && up_w$r < p.inW * UP_W && up_w$r % UP_W == 0;
+      let start$r = select(0, ((image$r * p.inH + up_h$r / UP_H) * p.inW + up_w$r / UP_W) * in_quads, inside$r);
+      #end
+      let w_start = (kh * p.kW + kw) * p.inC * out_quads + w_quad;
+      for (var c = 0; c < in_quads; c++) {
+        #unroll k 4
+        let w_block$k = w[w_start + (4 * c + $k) * out_quads];
+        #end
+        #unroll r 4
+        let x_block$r = select(vec4f(), x[start$r + c], inside$r);
+        #end
+        #unroll lane LANES_N
+          #unroll r 4
+            #unroll k 4
+        acc[4 * $lane + $r] = fma(vec4f(subgroupShuffle(x_block$r[$k], first_lane + $lane)), w_block$k, acc[4 * $lane + $r]);
+            #end
+          #end
+        #end
+      }
+    }
+  }
+
+  var bias = vec4f();
+  if (HAS_BIAS) {
+    for (var i = 0; i < 4; i++) {
+      bias[i] = b[min(4 * quad + i, p.biasCount - 1)];
+    }
+  }
+  if (quad < out_quads) {
+    #unroll lane LANES_N
+      #unroll r 4
+      if (group_pixel + 4 * $lane + $r < p.pixels) {
+        y[(group_pixel + 4 * $lane + $r) * out_quads + quad] = acc[4 * $lane + $r] + bias;
+      }
+      #end
+    #end
+  }
+}

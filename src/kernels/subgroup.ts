@@ -1,0 +1,33 @@
+/**
+ * What the shaders for software adapters share: how a subgroup's lanes are laid out over a tile of the product.
+ */
+import { ceilDiv } from "../gpu/context.ts";
+import type { Device } from "../gpu/device.ts";
+
+/** Lanes of a subgroup, and how many of them lie along the columns with four columns each; the rest lie along the rows. */
+export interface Lanes {
+  readonly LANES: number;
+  readonly LANES_N: number;
+}
+
+/** The layout with the least work for a product with `columns` columns. */
+export function subgroupLanes(device: Pick<Device, "subgroupSize">, columns: number): Lanes {
+  const LANES = device.subgroupSize;
+  const quads = ceilDiv(columns, 4);
+  // A turn of the shaders takes time for its loads, whatever the layout, and for 64 * LANES_N multiply-adds; on Mesa's
+  // llvmpipe the loads take as long as about 600 of these.
+  const cost = (lanesN: number): number => ceilDiv(quads, lanesN) * (600 + 64 * lanesN);
+  let best = 1;
+  for (let lanesN = 2; lanesN <= LANES; lanesN *= 2) if (cost(lanesN) < cost(best)) best = lanesN;
+  return { LANES, LANES_N: best };
+}
+
+/** Why an adapter cannot run these shaders; undefined where it can. */
+export function subgroupUnsupported(device: Pick<Device, "subgroupSize">): string | undefined {
+  const size = device.subgroupSize;
+  if (size === 0) return "this adapter has no subgroups of one known size";
+  // Accumulators grow with the lanes: a GPU's 32 lanes would take 512 registers.
+  return size > 16
+    ? `subgroups of ${size} lanes are more than these shaders are made for`
+    : undefined;
+}
