@@ -175,13 +175,15 @@ async function unpack(
     await tar.list({
       file: archive,
       strict: true, // a cut-off archive is an error, not a shorter archive
+      noResume: true, // else an entry's bytes flow past before its file is open
       onReadEntry: (entry) => {
         const rule = source.unpack?.find(({ match }) => match.test(entry.path));
         if (!rule || entry.type !== "File") {
           entry.resume();
           return;
         }
-        const target = path.join(into, entry.path.replace(rule.match, rule.to));
+        const matched = rule.match.exec(entry.path)?.[0] ?? ""; // without the folders before it
+        const target = path.join(into, matched.replace(rule.match, rule.to));
         const write = async (): Promise<void> => {
           const folder = path.dirname(target);
           if (!folders.has(folder)) {

@@ -9,7 +9,7 @@ import { countWithExamples } from "./errors.ts";
 import { readFitsTable } from "./fits.ts";
 import { type GalaxyFile, imageSize } from "./galaxy_images.ts";
 import { type Listing, joinLabels, listImageFiles, stem } from "./listing.ts";
-import { type LocateOptions, findDataSet, locateDataSet } from "./locate.ts";
+import { type LocateOptions, findDataSet, isFolder, locateDataSet } from "./locate.ts";
 import { columnIndex, readTable } from "./table.ts";
 
 const EARLY_TYPE = 0;
@@ -97,11 +97,17 @@ async function readDuplicates(
 /** gz2: four folders of 299x299 images; barred counts as spiral, and only the central 163x163 is kept. */
 export async function listGz2(folder: string): Promise<Listing> {
   const files: GalaxyFile[] = [];
+  const warnings: string[] = [];
   for (const [name, label] of Object.entries(GZ2_FOLDERS)) {
-    for (const file of await listImageFiles(path.join(folder, "images", name)))
+    const images = path.join(folder, "images", name);
+    if (!isFolder(images)) {
+      warnings.push(`gz2: the folder images/${name} is missing`);
+      continue;
+    }
+    for (const file of await listImageFiles(images))
       files.push({ path: file, id: stem(file), label, group: name });
   }
-  return { files, classes: GALAXY_ZOO_CLASSES, crop: GZ2_CROP, warnings: [] };
+  return { files, classes: GALAXY_ZOO_CLASSES, crop: GZ2_CROP, warnings };
 }
 
 /** gz2-apply: no labels (-1); each image's folder, e.g. "train/spirals", is its group. */
