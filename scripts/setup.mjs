@@ -156,32 +156,40 @@ export async function setup({ quiet }) {
   }
   if (build) await step("build (npm run build)", runBuild);
 
-  let { adapter, error } = await cachedProbe();
+  const remembered = rememberedAdapter();
+  const { adapter, error } = remembered ? { adapter: remembered } : await findAdapter(mode);
+  if (!adapter) {
+    // No failure: everything that needs no GPU still works, and each command that needs one says this again.
+    console.error(`setup: warning: ${error}`);
+  } else if (build || !remembered || !quiet) {
+    say(`ready on ${adapter.description} (${describeClass(adapter.class)})`, started);
+  }
+  return 0;
+}
+
+/**
+ * The adapter that opens, after installing one where that is allowed and needed.
+ * @param {SetupMode} mode
+ * @returns {ReturnType<typeof probe>}
+ */
+async function findAdapter(mode) {
+  let found = await probe();
   const steps = adapterSteps({
     mode,
-    present: adapter?.class,
+    present: found.adapter?.class,
     wanted: process.env.TUNINGFORK_ADAPTER || undefined,
     platform: process.platform,
     arch: process.arch,
     root: process.getuid?.() === 0,
     apt: hasApt(),
   });
-  const before = adapter;
   for (const name of steps) {
-    if (adapter !== before) break;
     const installed = await (name === "apt" ? installMesa() : installSwiftShader());
-    if (installed) ({ adapter = before, error } = await probe());
+    if (installed) found = await probe();
+    if (found.adapter) break;
   }
-  rememberProbe(adapter);
-
-  const worked = Boolean(packages || build || steps.length > 0);
-  if (!adapter) {
-    // No failure: everything that needs no GPU still works, and each command that needs one says this again.
-    console.error(`setup: warning: ${error}`);
-  } else if (worked || !quiet) {
-    say(`ready on ${adapter.description} (${describeClass(adapter.class)})`, started);
-  }
-  return 0;
+  rememberAdapter(found.adapter);
+  return found;
 }
 
 /** @param {string} kind */
@@ -209,7 +217,6 @@ async function runBuild() {
   // Without our stamp, what the compiler remembers to have written may be gone.
   if (!existsSync(BUILD_STAMP)) rmSync("dist", { recursive: true, force: true });
   await npm(["run", "--silent", "build"]);
-  writeFileSync(BUILD_STAMP, "");
   utimesSync(BUILD_STAMP, begun, begun);
 }
 
@@ -225,42 +232,41 @@ async function probe() {
   const last = result.stdout.trim().split("\n").pop() ?? "";
   if (last.startsWith("{")) return JSON.parse(last);
   return {
-    error: `opening the adapter failed (${ended(result)}); run: npx tuningfork doctor`,
+    error: `opening the adapter failed (${ended(result)}); run: npm run tuningfork -- doctor`,
   };
 }
 
 /**
- * The last verdict, as long as nothing changed that it depends on: opening a GPU may take seconds.
- * @returns {ReturnType<typeof probe>}
+ * What was found last, as long as nothing changed that it depends on: opening a GPU may take seconds.
+ * @returns {ProbedAdapter | undefined}
  */
-async function cachedProbe() {
-  const remembered = readJson(probeFile());
-  return remembered?.key === probeKey() ? { adapter: remembered.adapter } : probe();
+function rememberedAdapter() {
+  const last = readJson(adapterFile());
+  return last?.key === adapterKey() ? last.adapter : undefined;
 }
 
 /**
  * Only a success is remembered: whoever installs a driver wants it found.
  * @param {ProbedAdapter | undefined} adapter
  */
-function rememberProbe(adapter) {
-  if (!adapter) return rmSync(probeFile(), { force: true });
-  const text = JSON.stringify({ key: probeKey(), adapter });
+function rememberAdapter(adapter) {
   try {
+    if (!adapter) return rmSync(adapterFile(), { force: true });
     mkdirSync(cacheDir(), { recursive: true });
-    const temporary = `${probeFile()}.${process.pid}`;
-    writeFileSync(temporary, text);
-    renameSync(temporary, probeFile());
+    const temporary = `${adapterFile()}.${process.pid}`;
+    writeFileSync(temporary, JSON.stringify({ key: adapterKey(), adapter }));
+    renameSync(temporary, adapterFile());
   } catch {
     // A cache folder that cannot be written costs a probe each time, nothing else.
   }
 }
 
-function probeFile() {
+function adapterFile() {
   return path.join(cacheDir(), "adapter.json");
 }
 
 /** Changes with Dawn, the drivers and their loader, the devices, and the settings that choose among them. */
-function probeKey() {
+function adapterKey() {
   const env = Object.entries(process.env).filter(([name]) =>
     /^(VK_|DAWNNODE_|TUNINGFORK_(ADAPTER|SETUP)$)/.test(name),
   );
@@ -278,10 +284,11 @@ function probeKey() {
     ].map((base) => `${base}/libvulkan.so.1`),
     swiftShaderDir(),
     "dist/src/gpu/adapter.js",
-  ].map((name) => [
-    name,
-    name.startsWith("/dev") || statSync(name, { throwIfNoEntry: false })?.mtimeMs,
-  ]);
+  ].map((name) => {
+    // Devices are written to all the time; that they are there is what matters.
+    const known = existsSync(name);
+    return [name, known && !name.startsWith("/dev") ? statSync(name).mtimeMs : known];
+  });
   const webgpu = readJson("node_modules/webgpu/package.json")?.version;
   const facts = [webgpu, process.version, process.getuid?.() === 0, env.sort(), files];
   return createHash("sha256").update(JSON.stringify(facts)).digest("hex");
