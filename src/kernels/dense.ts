@@ -11,6 +11,7 @@ import { ShapeError } from "../gpu/errors.ts";
 import { elementCount, expectShape, formatShape, type Tensor } from "../tensor.ts";
 import { biasGrad } from "./bias_grad.ts";
 import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";
+import { matmulSubgroup } from "./matmul_subgroup.ts";
 import { forEachWindow } from "./windows.ts";
 
 export const DENSE_ALGORITHMS = ["direct", "tiled", "subgroup"] as const;
@@ -64,7 +65,7 @@ const IMPLEMENTATIONS: Readonly<Record<DenseAlgorithm, Implementation>> = {
     weightGrad: denseWeightGradDirect,
   },
   tiled: byMatmul(matmulTiled),
-  subgroup: byMatmul(matmulTiled),
+  subgroup: byMatmul(matmulSubgroup),
 };
 
 /**

@@ -1,0 +1,109 @@
+/**
+ * The matrix product for software adapters, which want values shared by shuffles within a subgroup rather than through
+ * workgroup memory. Its shader takes columns four at a time: operands that do not allow it go through padded copies.
+ */
+import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import { sizeBytes } from "../tensor.ts";
+import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";
+import { repack, roundUp4 } from "./repack.ts";
+import { subgroupLanes } from "./subgroup.ts";
+import { sumSplits } from "./sum_splits.ts";
+
+/** Workgroups that keep the cores evenly busy; with fewer tiles than that, k is split. */
+const WANTED_WORKGROUPS = 8;
+/** Below this, a split costs more in its second pass than it gives. */
+const LEAST_K_PER_SPLIT = 256;
+
+/** The product of `Matmul`.  Shaders: matmul_subgroup.wgsl, repack.wgsl, sum_splits.wgsl.  Writes c (=) or (+=). */
+export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
+  const { label, m, n, k, bias, c } = matmul;
+  const { transposeA = false, transposeB = false, accumulate = false } = matmul;
+  const columns = roundUp4(n);
+  const [aRows, aColumns] = transposeA ? [k, m] : [m, k];
+  const [bRows, bColumns] = transposeB ? [n, k] : [k, n];
+  const exact = n % 4 === 0 && c.rowLength % 4 === 0 && c.firstColumn % 4 === 0;
+  const tooLarge = [
+    isPacked(matmul.a, aColumns) ? 0 : aRows * roundUp4(aColumns),
+    isPacked(matmul.b, bColumns) ? 0 : bRows * roundUp4(bColumns),
+    exact ? 0 : m * columns,
+  ].some((elements) => 4 * elements > ctx.device.maxBindingBytes);
+  if (tooLarge) {
+    matmulTiled(ctx, matmul);
+    return;
+  }
+  const a = packView(ctx, matmul.a, aRows, aColumns);
+  const b = packView(ctx, matmul.b, bRows, bColumns);
+  const lanes = subgroupLanes(ctx.device, n);
+  const tiles = ceilDiv(m, 4 * lanes.LANES) * ceilDiv(n, 4 * lanes.LANES_N);
+  const splits = exact && c.rowLength === n ? splitsOf(ctx, matmul, tiles) : 1;
+  const direct = exact && splits === 1;
+  const out = direct
+    ? c
+    : viewOf(ctx.scratch([splits, m, columns], "float32", `${c.tensor.label} partials`), columns);
+  ctx.dispatch({
+    label,
+    shader: "matmul_subgroup",
+    constants: {
+      ...lanes,
+      TRANSPOSE_A: transposeA,
+      TRANSPOSE_B: transposeB,
+      HAS_BIAS: bias !== undefined,
+      ACCUMULATE: direct && accumulate,
+    },
+    tensors: [a.tensor, b.tensor, bias ?? b.tensor, out.tensor],
+    params: {
+      m,
+      n: columns,
+      k,
+      kPerSplit: kPerSplit(k, splits),
+      splits,
+      aOffset: a.firstColumn,
+      aStride: a.rowLength,
+      bOffset: b.firstColumn,
+      bStride: b.rowLength,
+      cOffset: out.firstColumn,
+      cStride: out.rowLength,
+      biasCount: n,
+    },
+    workgroups: grid1d(ctx.device, tiles * splits),
+  });
+  if (splits > 1) sumSplits(ctx, out.tensor, c.tensor, { accumulate });
+  else if (!direct) {
+    const from = { row: columns, rows: m, columns };
+    const to = { offset: c.firstColumn, row: c.rowLength, rows: m, columns: n };
+    repack(ctx, out.tensor, { blocks: 1, from, to, accumulate }, c.tensor);
+  }
+  if (!direct) ctx.free(out.tensor);
+  if (a.tensor !== matmul.a.tensor) ctx.free(a.tensor);
+  if (b.tensor !== matmul.b.tensor) ctx.free(b.tensor);
+}
+
+function splitsOf(ctx: Context, { k, c }: Matmul, tiles: number): number {
+  const most = Math.floor(ctx.device.maxBindingBytes / sizeBytes(c.tensor));
+  const wanted = Math.min(ceilDiv(WANTED_WORKGROUPS, tiles), ceilDiv(k, LEAST_K_PER_SPLIT), most);
+  // No split may be left without any work.
+  return ceilDiv(k, kPerSplit(k, Math.max(1, wanted)));
+}
+
+function kPerSplit(k: number, splits: number): number {
+  return roundUp4(ceilDiv(k, splits));
+}
+
+/** Whether the shader can read a view of `columns` columns where it lies. */
+function isPacked({ firstColumn, rowLength }: MatrixView, columns: number): boolean {
+  return firstColumn % 4 === 0 && rowLength % 4 === 0 && columns % 4 === 0;
+}
+
+/** The view itself, or a copy with zeros behind its columns. */
+function packView(ctx: Context, view: MatrixView, rows: number, columns: number): MatrixView {
+  if (isPacked(view, columns)) return view;
+  const row = roundUp4(columns);
+  const packed = ctx.scratch([rows, row], "float32", `${view.tensor.label} packed`);
+  const from = { offset: view.firstColumn, row: view.rowLength, rows, columns };
+  repack(ctx, view.tensor, { blocks: 1, from, to: { row, rows, columns: row } }, packed);
+  return viewOf(packed, row);
+}
+
+function viewOf(tensor: MatrixView["tensor"], rowLength: number): MatrixView {
+  return { tensor, firstColumn: 0, rowLength };
+}
