@@ -4,9 +4,9 @@
 //   w = w - rate / (1 - beta1^t) * m / (u + epsilon)
 // The host computes the corrected rate (step.rate). Nothing changes while status word 0 is not 0: a gradient was not
 // finite, and the last good weights stay.
-// dw, w, m, u: vectors of `count` elements. One invocation updates one element. Updates w, m, u in place.
+// dw, w, m, u: vectors of `count` elements. Each invocation updates every `invocations`-th element. Updates w, m, u in place.
 // Reference: Kingma & Ba 2014, algorithm 2; epsilon is added to u as in Keras (PyTorch adds it to |dw|).
-// lib: index, step
+// lib: step
 
 override WG_SIZE: u32 = 64;
 
@@ -28,18 +28,18 @@ struct Params {
 
 @compute @workgroup_size(WG_SIZE)
 fn main(
-  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) num_workgroups: vec3u,
-  @builtin(local_invocation_index) local_index: u32,
 ) {
-  let i = workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index;
-  if (i >= params.count || status[0] != 0) {
+  if (status[0] != 0) {
     return;
   }
-  let gradient = dw[i];
-  let m_next = params.beta1 * m[i] + params.one_minus_beta1 * gradient;
-  let u_next = max(params.beta2 * u[i], abs(gradient));
-  m[i] = m_next;
-  u[i] = u_next;
-  w[i] -= step.rate * m_next / (u_next + params.epsilon);
+  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
+    let gradient = dw[i];
+    let m_next = params.beta1 * m[i] + params.one_minus_beta1 * gradient;
+    let u_next = max(params.beta2 * u[i], abs(gradient));
+    m[i] = m_next;
+    u[i] = u_next;
+    w[i] -= step.rate * m_next / (u_next + params.epsilon);
+  }
 }

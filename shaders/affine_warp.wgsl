@@ -3,7 +3,7 @@
 // Outside the image its edge repeats. A grey image fills all channels of y.
 // images: uint8 [count, in_h, in_w, in_c] packed four to a word, of which the first is image `first_image` of the set;
 // indices: [batch], matrices: [batch, 2, 3] row-major, y: [n, out_h, out_w, out_c], rows first_row to first_row + n of
-// the batch. One invocation computes one pixel. Writes y (=) for the rows whose image is among `images`, no other.
+// the batch. One invocation computes one pixel, or the same one of several rows. Writes y (=) for the rows whose image is among `images`, no other.
 
 override WG_SIZE: u32 = 64;
 

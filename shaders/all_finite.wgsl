@@ -1,7 +1,7 @@
 // Raises the status when an element of x is NaN or infinite: word 0 = 1, word 1 = the first such step.
 // x: a vector of `count` elements, read as bits; status: [4]. Each invocation looks at every `invocations`-th element.
 // Updates status; its atomics are integers, so the order does not matter.
-// lib: index, step
+// lib: step
 
 override WG_SIZE: u32 = 64;
 
@@ -16,18 +16,12 @@ struct Params {
 
 @compute @workgroup_size(WG_SIZE)
 fn main(
-  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) num_workgroups: vec3u,
-  @builtin(local_invocation_index) local_index: u32,
 ) {
   const EXPONENT = 0x7f800000u; // all ones in NaN and infinity only
-  let invocations = num_workgroups.x * num_workgroups.y * WG_SIZE;
   var largest = 0u;
-  for (
-    var i = workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index;
-    i < params.count;
-    i += invocations
-  ) {
+  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
     largest = max(largest, x[i] & EXPONENT);
   }
   if (largest == EXPONENT) {

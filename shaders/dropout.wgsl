@@ -2,9 +2,9 @@
 // Kept or not depends on seed, step, layer and element alone, so that backward finds the mask of forward again:
 //   words = philox4x32(counter = (element >> 2, step, layer, 0), key = seed), kept if words[element & 3] >= threshold
 // x, y: vectors of `count` elements, of which the first is element 4 * first_block of the whole tensor.
-// One invocation computes the four elements of one counter. Writes y (=).
+// An invocation computes the four elements of a counter, and of every `invocations`-th one after it. Writes y (=).
 // Reference: Srivastava et al. 2014; threshold = rate * 2^32, scale = 1 / (1 - rate).
-// lib: index, philox, step
+// lib: philox, step
 
 override WG_SIZE: u32 = 64;
 
@@ -25,19 +25,19 @@ struct Params {
 
 @compute @workgroup_size(WG_SIZE)
 fn main(
-  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) num_workgroups: vec3u,
-  @builtin(local_invocation_index) local_index: u32,
 ) {
-  let block = workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index;
-  let start = block * 4;
-  if (start >= params.count) {
-    return;
-  }
-  let counter = vec4u(params.first_block + block, step.number, params.layer, 0);
-  let words = philox4x32(counter, vec2u(params.seed_low, params.seed_high));
-  let end = min(start + 4, params.count);
-  for (var i = start; i < end; i++) {
-    y[i] = select(0.0, params.scale * x[i], words[i - start] >= params.threshold);
+  let key = vec2u(params.seed_low, params.seed_high);
+  let blocks = (params.count + 3) / 4;
+  for (var block = id.x; block < blocks; block += num_workgroups.x * WG_SIZE) {
+    let counter = vec4u(params.first_block + block, step.number, params.layer, 0);
+    let words = philox4x32(counter, key);
+    for (var word = 0u; word < 4; word++) {
+      let i = block * 4 + word;
+      if (i < params.count) {
+        y[i] = select(0.0, params.scale * x[i], words[word] >= params.threshold);
+      }
+    }
   }
 }

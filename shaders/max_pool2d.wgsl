@@ -1,12 +1,14 @@
 // Max pooling: y[b, i, j, c] = max of x over the window at (i, j); padding never wins, since it is not looked at.
-// x: [n, in_h, in_w, c] NHWC, y: [n, out_h, out_w, c]. One invocation computes one element of y; a row of workgroups
-// shares an image row, so that one division finds an element's place. Writes y (=).
+// x: [n, in_h, in_w, c] NHWC, y: [n, out_h, out_w, c]. One invocation computes one element of y, or the same one of
+// several rows and images; a row of workgroups shares an image row, so that one division finds an element's place.
+// Without padding no window leaves the image. Writes y (=).
 
 override WG_SIZE: u32 = 64;
 override SIZE_H: u32 = 2;
 override SIZE_W: u32 = 2;
 override STRIDE_H: u32 = 2;
 override STRIDE_W: u32 = 2;
+override HAS_PADDING: bool = true;
 
 struct Params {
   n: u32,
@@ -35,22 +37,24 @@ fn main(
   let column = id.x / params.c;
   let channel = id.x % params.c;
 
-  // The part of the window that lies in the image is never empty: padding is smaller than the window.
   let left = column * STRIDE_W;
-  let w_first = max(left, params.pad_left) - params.pad_left;
-  let w_end = min(left + SIZE_W - params.pad_left, params.in_w);
 
   for (var out_row = id.y; out_row < params.out_h; out_row += num_workgroups.y) {
     let top = out_row * STRIDE_H;
-    let h_first = max(top, params.pad_top) - params.pad_top;
-    let h_end = min(top + SIZE_H - params.pad_top, params.in_h);
+    // The first element of the window that lies in the image; padding is smaller than the window, so there is one.
+    let first = (max(top, params.pad_top) - params.pad_top) * params.in_w + max(left, params.pad_left) - params.pad_left;
 
     for (var image = id.z; image < params.n; image += num_workgroups.z) {
       let x_start = image * params.in_h * params.in_w * params.c + channel;
-      var largest = x[x_start + (h_first * params.in_w + w_first) * params.c];
-      for (var h = h_first; h < h_end; h++) {
-        for (var w = w_first; w < w_end; w++) {
-          largest = max(largest, x[x_start + (h * params.in_w + w) * params.c]);
+      var largest = x[x_start + first * params.c];
+      for (var kh = 0u; kh < SIZE_H; kh++) {
+        for (var kw = 0u; kw < SIZE_W; kw++) {
+          // In the padding before the image these wrap to large numbers.
+          let h = top + kh - params.pad_top;
+          let w = left + kw - params.pad_left;
+          if (!HAS_PADDING || (h < params.in_h && w < params.in_w)) {
+            largest = max(largest, x[x_start + (h * params.in_w + w) * params.c]);
+          }
         }
       }
       y[(image * params.out_h + out_row) * row_size + id.x] = largest;

@@ -44,3 +44,21 @@ export function grid1d(device: Device, workgroups: number): [number, number] {
   const rows = ceilDiv(workgroups, most);
   return [ceilDiv(workgroups, rows), rows];
 }
+
+/**
+ * How many items an invocation works through where a shader loops. A GPU wants an invocation for each; on software
+ * adapters starting one costs more than the work of most items (Mesa's, leaky ReLU of 4M elements: a seventh of the
+ * time with 16 for each).
+ */
+export function itemsPerInvocation(device: Device): number {
+  return device.summary.class === "hardware" ? 1 : 16;
+}
+
+/**
+ * The grid for a shader in which invocation i works on the items i, i + invocations, i + 2 * invocations, ... below
+ * `count`; it needs no folding, however large the count.
+ */
+export function strideGrid(device: Device, count: number, workgroupSize: number): [number] {
+  const workgroups = ceilDiv(count, workgroupSize * itemsPerInvocation(device));
+  return [Math.min(Math.max(1, workgroups), device.limits.maxComputeWorkgroupsPerDimension)];
+}

@@ -1,7 +1,7 @@
 /**
  * Adamax (Kingma & Ba 2014) as Keras has it: w -= rate / (1 - beta1^t) * m / (u + epsilon).
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import { strideGrid, type Context } from "../gpu/context.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
 
@@ -50,7 +50,7 @@ export function adamax(
       constants: { WG_SIZE },
       tensors: [gradient ?? dw, step, status, ...state],
       params: { count, beta1, one_minus_beta1: 1 - beta1, beta2, epsilon },
-      workgroups: grid1d(ctx.device, ceilDiv(count, WG_SIZE)),
+      workgroups: strideGrid(ctx.device, count, WG_SIZE),
     });
   });
 }

@@ -1,7 +1,7 @@
 /**
  * Batches drawn on the GPU: uint8 images that already lie there, each resampled through its own 2x3 matrix.
  */
-import { ceilDiv, type Context } from "../gpu/context.ts";
+import { ceilDiv, itemsPerInvocation, type Context } from "../gpu/context.ts";
 import { ShapeError } from "../gpu/errors.ts";
 import { expectShape, formatShape, type Tensor } from "../tensor.ts";
 import { forEachWindow } from "./windows.ts";
@@ -57,6 +57,7 @@ export function affineWarp(
   expectShape("affineWarp", "matrices", matrices, [n, 2, 3]);
   const most = ctx.device.limits.maxComputeWorkgroupsPerDimension;
   forEachWindow(ctx.device, [y], ([rows = y], batch) => {
+    const rowGroups = ceilDiv(batch.count, itemsPerInvocation(ctx.device));
     forEachWindow(ctx.device, [images], ([part = images], set) => {
       ctx.dispatch({
         label: `affineWarp ${y.label}`,
@@ -68,7 +69,7 @@ export function affineWarp(
           ...{ first_image: firstIndex + set.start, image_count: set.count },
           ...{ in_h: inH, in_w: inW, in_c: inC, out_h: outH, out_w: outW, out_c: outC },
         },
-        workgroups: [ceilDiv(outH * outW, WG_SIZE), Math.min(batch.count, most)],
+        workgroups: [ceilDiv(outH * outW, WG_SIZE), Math.min(rowGroups, most)],
       });
     });
   });

@@ -1,12 +1,12 @@
 /**
  * Watches for NaN and infinity without a read-back.
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import { ceilDiv, strideGrid, type Context } from "../gpu/context.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
 
 const WG_SIZE = 64;
-/** Elements for each invocation: enough to make its share of the launch small. */
+/** Elements for each invocation at least: enough to make its share of the launch small. */
 const ELEMENTS = 16;
 
 /**
@@ -28,7 +28,7 @@ export function allFinite(
       constants: { WG_SIZE },
       tensors: [...tensors, step, status],
       params: { count },
-      workgroups: grid1d(ctx.device, ceilDiv(count, WG_SIZE * ELEMENTS)),
+      workgroups: strideGrid(ctx.device, ceilDiv(count, ELEMENTS), WG_SIZE),
     });
   });
 }

@@ -2,7 +2,7 @@
  * Inverted dropout whose mask is a function of seed, step, layer and element: never stored, the same in forward and
  * backward, on every adapter, for any workgroup size.
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import { ceilDiv, strideGrid, type Context } from "../gpu/context.ts";
 import { seedWords } from "../random.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
@@ -73,7 +73,7 @@ function mask(
         seed_high,
         layer,
       },
-      workgroups: grid1d(ctx.device, ceilDiv(count, WG_SIZE * 4)),
+      workgroups: strideGrid(ctx.device, ceilDiv(count, 4), WG_SIZE),
     });
   });
 }

@@ -2,7 +2,7 @@
  * Max pooling, NHWC. Padding never wins; of equal elements the first of the window (row-major) gets the gradient.
  */
 import { pool2dGeometry, type Pool2dGeometry, type Pool2dSizes } from "../geometry.ts";
-import { ceilDiv, type Context } from "../gpu/context.ts";
+import { ceilDiv, itemsPerInvocation, type Context } from "../gpu/context.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { forEachWindow } from "./windows.ts";
 
@@ -57,8 +57,11 @@ export function maxPool2dGrad(
   });
 }
 
-function constants({ kH, kW, strideH, strideW }: Pool2dGeometry): Record<string, number> {
-  return { WG_SIZE, SIZE_H: kH, SIZE_W: kW, STRIDE_H: strideH, STRIDE_W: strideW };
+function constants(g: Pool2dGeometry): Record<string, number | boolean> {
+  return {
+    ...{ WG_SIZE, SIZE_H: g.kH, SIZE_W: g.kW, STRIDE_H: g.strideH, STRIDE_W: g.strideW },
+    HAS_PADDING: g.padTop + g.padBottom + g.padLeft + g.padRight > 0,
+  };
 }
 
 function params(g: Pool2dGeometry, images: number): Record<string, number> {
@@ -68,13 +71,14 @@ function params(g: Pool2dGeometry, images: number): Record<string, number> {
   };
 }
 
-/** Workgroups along a row of elements, over rows and over images; the shaders stride over what exceeds a dimension. */
+/** Workgroups along a row of elements, over rows and over images; the shaders loop over the rows and images beyond. */
 function grid(
-  ctx: Context,
+  { device }: Context,
   rowSize: number,
   rows: number,
   images: number,
 ): [number, number, number] {
-  const most = ctx.device.limits.maxComputeWorkgroupsPerDimension;
-  return [ceilDiv(rowSize, WG_SIZE), Math.min(rows, most), Math.min(images, most)];
+  const most = device.limits.maxComputeWorkgroupsPerDimension;
+  const imageGroups = ceilDiv(images, itemsPerInvocation(device));
+  return [ceilDiv(rowSize, WG_SIZE), Math.min(rows, most), Math.min(imageGroups, most)];
 }
