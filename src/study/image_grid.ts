@@ -154,8 +154,10 @@ export async function featureMapPair(maps: readonly FeatureMaps[]): Promise<stri
   return svgDocument(width, barY + 11 + MARGIN, body);
 }
 
+type Maps = Omit<FeatureMaps, "when">;
+
 /** All channels of one layer as a PNG of tiles in viridis, each channel scaled on its own; no text. */
-export function featureMapGridPng(map: FeatureMaps): Promise<Buffer> {
+export function featureMapGridPng(map: Maps): Promise<Buffer> {
   const columns = Math.min(
     map.channels,
     Math.max(TILE_COLUMNS, Math.ceil(Math.sqrt(map.channels))),
@@ -164,7 +166,7 @@ export function featureMapGridPng(map: FeatureMaps): Promise<Buffer> {
   return tilesPng(map, channelRanges([map], map.channels), columns, rows);
 }
 
-function channelRanges(maps: readonly FeatureMaps[], shown: number): [number, number][] {
+function channelRanges(maps: readonly Maps[], shown: number): [number, number][] {
   return Array.from({ length: shown }, (_, c) => {
     let low = Infinity;
     let high = -Infinity;
@@ -180,7 +182,7 @@ function channelRanges(maps: readonly FeatureMaps[], shown: number): [number, nu
 
 /** All tiles of a panel as one PNG at twice the size shown, pixels repeated, so that no viewer blurs them. */
 async function tilesPng(
-  map: FeatureMaps,
+  map: Maps,
   ranges: readonly [number, number][],
   columns: number,
   rows: number,

@@ -144,14 +144,16 @@ export async function trainingCurves(runs: readonly TrainingRun[]): Promise<stri
   );
   const parts = [...new Set(values.map((value) => value.part))];
   const legend = { orient: "top", direction: "horizontal", symbolType: "stroke", symbolSize: 160 };
-  const epochs = Math.max(...values.map((value) => value.epoch));
-  const panel = (field: "loss" | "accuracy", title: string, first: boolean): Spec => ({
+  const epochs = values.map((value) => value.epoch);
+  const [first, last] = [Math.min(...epochs), Math.max(...epochs)];
+  const span = first === last ? [first - 1, last + 1] : [first, last];
+  const panel = (field: "loss" | "accuracy", title: string, top: boolean): Spec => ({
     facet: {
       column: {
         field: "run",
         title: null,
         sort: runs.map(heading),
-        header: first
+        header: top
           ? { labelPadding: 6, labelExpr: "split(datum.label, '\\n')" }
           : { labels: false },
       },
@@ -165,8 +167,8 @@ export async function trainingCurves(runs: readonly TrainingRun[]): Promise<stri
         x: {
           field: "epoch",
           type: "quantitative",
-          title: first ? null : "epoch",
-          scale: { domain: [Math.min(1, epochs - 1), epochs], nice: false, padding: 6 },
+          title: top ? null : "epoch",
+          scale: { domain: span, nice: false, padding: 6 },
           axis: { tickMinStep: 1, format: "d", tickCount: 6, grid: false },
         },
         y: {

@@ -2,7 +2,7 @@
  * The report as one HTML page that needs no network and no script: text, tables, and the figures as data.
  */
 import { accuracy, argmax } from "../metrics/accuracy.ts";
-import { precisionRecall } from "../metrics/confusion.ts";
+import { columnSums, precisionRecall } from "../metrics/confusion.ts";
 import {
   appliedShares,
   appliedTest,
@@ -178,8 +178,8 @@ function accuracyPercent(results: StudyResults, id: TestId): string {
   const spread = results.seeds?.[id]?.accuracy;
   const mean = (100 * meanAccuracy(results, id)).toFixed(1);
   return spread !== undefined && spread.values.length > 1
-    ? `${mean} ± ${(100 * spread.std).toFixed(1)} %`
-    : `${mean} %`;
+    ? `${mean}\u00a0±\u00a0${(100 * spread.std).toFixed(1)}\u00a0%`
+    : `${mean}\u00a0%`;
 }
 
 function notesBox({ notes }: StudyEvidence): string {
@@ -193,10 +193,9 @@ function table3Section(results: StudyResults): string {
   const tests = testsRun(results);
   if (tests.length === 0) return "";
   const best = bestTest(results);
-  const all = tests.some(({ test }) => test.accuracy_all !== undefined);
   const column = (name: string, className = ""): string =>
     `<th scope="col"${className === "" ? "" : ` class="${className}"`}>${name}</th>`;
-  const head = `<tr><th scope="col" rowspan="2">Test</th><th scope="colgroup" colspan="${all ? 7 : 6}">This run</th><th scope="colgroup" colspan="5" class="paper">The paper</th></tr>
+  const head = `<tr><th scope="col" rowspan="2">Test</th><th scope="colgroup" colspan="6">This run</th><th scope="colgroup" colspan="5" class="paper">The paper</th></tr>
 <tr>${[
     column("pre-trained on"),
     column("trained on"),
@@ -204,7 +203,6 @@ function table3Section(results: StudyResults): string {
     column("tested", "n"),
     column("accuracy", "n"),
     column("loss", "n"),
-    ...(all ? [column("whole set", "n")] : []),
     column("pre-trained on", "paper"),
     column("trained on", "paper"),
     column("tested", "n paper"),
@@ -219,9 +217,8 @@ function table3Section(results: StudyResults): string {
       withCount(test.trained_on, test.n_train),
       cell(test.fine_tuned),
       numeric(count(test.n_test)),
-      `<td class="n strong">${text(meanAndSpread(results, id))}${test.collapsed ? `<br>${COLLAPSED}` : ""}</td>`,
+      `<td class="n strong">${text(meanAndSpread(results, id))}${wholeSet(test)}${test.collapsed ? `<br>${COLLAPSED}` : ""}</td>`,
       numeric(fixed(test.loss)),
-      ...(all ? [wholeSet(test)] : []),
       withCount(paper.pretrainedOn, paper.nPretrain, "paper"),
       withCount(paper.trainedOn, paper.nTrain, "paper"),
       `<td class="n paper">${count(paper.nTest)}</td>`,
@@ -245,14 +242,18 @@ function table3Section(results: StudyResults): string {
 
 /** A data set with the number of images under it; a dash where there is none. */
 function withCount(name: string | null, n: number, className = ""): string {
-  const html = name === null ? "–" : `${text(name)}<br><span class="small">${count(n)}</span>`;
+  const html =
+    name === null
+      ? "–"
+      : `<span class="name">${text(name)}</span><br><span class="small">${count(n)}</span>`;
   return `<td${className === "" ? "" : ` class="${className}"`}>${html}</td>`;
 }
 
+/** Tests b and e: the accuracy on the whole target set, under that on the test split. */
 function wholeSet(test: TestResult): string {
   return test.accuracy_all === undefined
-    ? numeric("–")
-    : `<td class="n">${fixed(test.accuracy_all)}<br><span class="small">of ${count(test.n_all ?? 0)}</span></td>`;
+    ? ""
+    : `<br><span class="small">${fixed(test.accuracy_all)} on all ${count(test.n_all ?? 0)}</span>`;
 }
 
 function hasSeeds(results: StudyResults): boolean {
@@ -267,7 +268,7 @@ function seedCount(results: StudyResults, id: TestId): number {
 function meanAndSpread(results: StudyResults, id: TestId): string {
   const spread = results.seeds?.[id]?.accuracy;
   return spread !== undefined && spread.values.length > 1
-    ? `${fixed(spread.mean)} ± ${fixed(spread.std)}`
+    ? `${fixed(spread.mean)}\u00a0±\u00a0${fixed(spread.std)}`
     : fixed(results.tests[id]?.accuracy);
 }
 
@@ -284,7 +285,7 @@ function aucSection(results: StudyResults): string {
       `<td class="n strong">${fixed(test.macro_auc)}</td>`,
       numeric(fixed(test.accuracy)),
       numeric(fixed(test.majority_baseline)),
-      `<td>${test.collapsed ? COLLAPSED : "all classes in use"}</td>`,
+      `<td>${test.collapsed ? COLLAPSED : `in ${columnSums(test.confusion).filter((n) => n > 0).length} of ${test.classes.length} classes`}</td>`,
       numeric(
         Number.isFinite(test.images_per_s)
           ? test.images_per_s.toFixed(test.images_per_s < 10 ? 1 : 0)
@@ -455,11 +456,11 @@ function numeric(value: string): string {
 
 /** 8 min 32 s */
 function duration(seconds: number): string {
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 10) return `${seconds.toFixed(1)}\u00a0s`;
   const whole = Math.round(seconds);
   const [h, m, s] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
-  if (h > 0) return `${h} h ${m} min`;
-  return m > 0 ? `${m} min ${s} s` : `${s} s`;
+  if (h > 0) return `${h}\u00a0h\u00a0${m}\u00a0min`;
+  return m > 0 ? `${m}\u00a0min\u00a0${s}\u00a0s` : `${s}\u00a0s`;
 }
 
 function dateText(iso: string): string {
@@ -477,7 +478,7 @@ const STYLE = `
 @media (prefers-color-scheme:dark){:root{--paper:#16181b;--ink:#e6e6e3;--muted:#a3a7ad;--rule:#35393f;--accent:#7cb8e8;--tint:#1f2429;--warn:#ffb37a;--warn-bg:#3a2616;--plate:#f7f7f5}}
 *{box-sizing:border-box}
 html{color-scheme:light dark;scroll-behavior:smooth;-webkit-text-size-adjust:100%}
-body{margin:0 auto;max-width:64rem;padding:0 1.25rem 3rem;background:var(--paper);color:var(--ink);font:1.0625rem/1.55 Charter,"Bitstream Charter","Iowan Old Style","Palatino Linotype",Palatino,Georgia,"DejaVu Serif",serif}
+body{margin:0 auto;max-width:70rem;padding:0 1.25rem 3rem;background:var(--paper);color:var(--ink);font:1.0625rem/1.55 Charter,"Bitstream Charter","Iowan Old Style","Palatino Linotype",Palatino,Georgia,"DejaVu Serif",serif}
 header{padding:2.5rem 0 1rem;border-bottom:1px solid var(--rule)}
 h1{margin:.2rem 0 .5rem;font-size:2.3rem;line-height:1.15;font-weight:600;letter-spacing:-.01em}
 h2{margin:3rem 0 .8rem;font-size:1.45rem;line-height:1.25;font-weight:600}
@@ -507,8 +508,8 @@ nav a:hover{text-decoration:underline}
 .scroll{overflow-x:auto;margin:1.2rem 0 1.8rem}
 .scroll:focus-visible{outline:2px solid var(--accent);outline-offset:3px}
 table{border-collapse:collapse;font-size:.84rem;line-height:1.35;min-width:100%}
-caption{caption-side:top;text-align:left;color:var(--muted);font-size:.84rem;padding-bottom:.5rem;max-width:52rem}
-th,td{padding:.38rem .6rem;text-align:left;vertical-align:top}
+caption{caption-side:top;text-align:left;color:var(--muted);font-size:.84rem;padding-bottom:.5rem;max-width:min(52rem,calc(100vw - 2.5rem))}
+th,td{padding:.38rem .55rem;text-align:left;vertical-align:top}
 thead{border-top:2px solid var(--ink);border-bottom:1px solid var(--ink)}
 thead th{font-weight:600;vertical-align:bottom}
 thead th[scope=colgroup]{text-align:center;border-bottom:1px solid var(--rule)}
@@ -518,10 +519,11 @@ tbody th{font-weight:600}
 .n,.digits{font-variant-numeric:tabular-nums}
 td.n,th.n{text-align:right;white-space:nowrap}
 .strong{font-weight:600}
-.small{font-size:.76rem;color:var(--muted)}
+.small{font-size:.76rem;font-weight:400;color:var(--muted)}
 .paper{background:var(--tint)}
 tr.best td:not(.paper),tr.best th{background:color-mix(in srgb,var(--accent) 13%,transparent)}
 .collapsed{display:inline-block;margin-top:.15rem;padding:.05rem .45rem;border-radius:4px;background:var(--warn-bg);color:var(--warn);border:1px solid currentColor;font-size:.74rem;font-weight:600;white-space:nowrap}
+.name{white-space:nowrap}
 .settings{min-width:0}
 .settings tbody{border-top:2px solid var(--ink)}
 .settings th{white-space:nowrap;color:var(--muted);font-weight:400}
