@@ -34,6 +34,8 @@ import { loadSources, type StudySources } from "./sources.ts";
 
 export interface StudyOptions {
   readonly preset: Preset;
+  /** Sizes other than those of the preset on this adapter. */
+  readonly settings?: StudySettings;
   readonly choice: DataSetChoice;
   readonly data?: string | undefined;
   readonly tests: readonly TestId[];
@@ -57,7 +59,7 @@ export async function runStudy(
   const { out, seed, tests, preset, choice } = options;
   const started = Date.now();
   await openFolder(options);
-  const settings = studySettings(preset, device.summary.class);
+  const settings = options.settings ?? studySettings(preset, device.summary.class);
   const first = await runSeed(device, settings, options, seed, out);
   const statistics = await otherSeeds(device, settings, options, first.records);
   options.onMessage?.("drawing the report");
