@@ -1,4 +1,4 @@
-/** The dense layer in float64; mirrors shaders/dense.wgsl, dense_input_grad.wgsl and dense_weight_grad.wgsl. */
+/** The dense layer in float64; mirrors shaders/dense.wgsl, dense_input_grad.wgsl and dense_weight_grad.wgsl. For its bias see bias_grad.ts. */
 import type { Reference } from "./reference.ts";
 
 /** x [n,inC], w [inC,outC], y [n,outC]. */
@@ -65,17 +65,5 @@ export function denseWeightGrad(
         values[i * outC + o]! += term;
         absSum[i * outC + o]! += Math.abs(term);
       }
-  return { values, absSum, reduction: n };
-}
-
-/** db[o] = sum over r of dy[r,o]. */
-export function denseBiasGrad(dy: Float64Array, { n, outC }: DenseSizes): Reference {
-  const values = new Float64Array(outC);
-  const absSum = new Float64Array(outC);
-  for (let r = 0; r < n; r++)
-    for (let o = 0; o < outC; o++) {
-      values[o]! += dy[r * outC + o]!;
-      absSum[o]! += Math.abs(dy[r * outC + o]!);
-    }
   return { values, absSum, reduction: n };
 }
