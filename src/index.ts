@@ -1,0 +1,72 @@
+/**
+ * tuningfork as a library: open a device, build a network, train it, predict. Kernels are here too, for those who build
+ * layers of their own.
+ */
+export { openDevice, type Device, type DeviceOptions, type MemoryUse } from "./gpu/device.ts";
+export { ceilDiv, grid1d, type Context, type Dispatch } from "./gpu/context.ts";
+export type { DispatchTime, Program } from "./gpu/program.ts";
+export { CheckpointError, DeviceError, ShaderError, ShapeError } from "./gpu/errors.ts";
+export {
+  elementCount,
+  expectShape,
+  reshape,
+  slice,
+  type DType,
+  type Shape,
+  type Tensor,
+} from "./tensor.ts";
+export { Random } from "./random.ts";
+
+export * from "./kernels/adamax.ts";
+export * from "./kernels/affine_warp.ts";
+export * from "./kernels/conv2d.ts";
+export * from "./kernels/dense.ts";
+export * from "./kernels/dropout.ts";
+export * from "./kernels/leaky_relu.ts";
+export * from "./kernels/max_pool2d.ts";
+export * from "./kernels/softmax.ts";
+export * from "./kernels/softmax_cross_entropy.ts";
+
+export {
+  Layer,
+  type LayerConfig,
+  type LayerPass,
+  type Parameter,
+  type ParameterSpec,
+  type Pass,
+} from "./nn/layer.ts";
+export { glorotUniform, zeros } from "./nn/init.ts";
+export { Conv2D } from "./nn/conv2d.ts";
+export { Dense } from "./nn/dense.ts";
+export { Dropout } from "./nn/dropout.ts";
+export { Flatten } from "./nn/flatten.ts";
+export { LeakyReLU } from "./nn/leaky_relu.ts";
+export { MaxPool2D } from "./nn/max_pool2d.ts";
+export { Softmax } from "./nn/softmax.ts";
+export { Sequential, type BuildOptions } from "./nn/model.ts";
+export {
+  NetworkError,
+  readNetwork,
+  registerLayer,
+  type Keys,
+  type LayerFactory,
+  type NetworkConfig,
+} from "./nn/network.ts";
+export { loadModel, saveModel, type ModelInfo } from "./nn/weights.ts";
+
+export { fit, type FitResult } from "./train/fit.ts";
+export { NonFiniteError } from "./train/diagnose.ts";
+export { historyCsv, type EpochRecord } from "./train/history.ts";
+export type { AdamaxOptions, FitOptions, FitProgress } from "./train/options.ts";
+export { predict, type PredictOptions } from "./train/predict.ts";
+export { activationsOf, type LayerActivations } from "./train/activations.ts";
+
+export { countPerClass, subset, type ImageSet } from "./data/dataset.ts";
+export { DEFAULT_AUGMENTATION, type AugmentOptions } from "./data/augment.ts";
+export { decodeImage } from "./data/galaxy_images.ts";
+export { loadDataSet, type LoadOptions } from "./data/load.ts";
+export { stratifiedSplit, validationSplit, type Split } from "./data/split.ts";
+
+export * from "./metrics/accuracy.ts";
+export * from "./metrics/confusion.ts";
+export * from "./metrics/roc.ts";
