@@ -1,10 +1,7 @@
 /**
  * One file over HTTP, resumed after a break.
  */
-import { createWriteStream } from "node:fs";
-import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { Readable, Transform } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { reasonOf } from "./errors.ts";
 
@@ -108,17 +105,19 @@ async function requestRest(
     await writeFile(`${part}.json`, JSON.stringify(next));
   } else await rm(`${part}.json`, { force: true });
 
+  // Chunk by chunk instead of through a pipeline, which would throw away what it holds when the connection breaks.
+  const handle = await open(part, resumed ? "a" : "w");
   let done = offset;
-  onBytes?.(done, total);
-  const count = new Transform({
-    transform(chunk: Buffer, _encoding, next) {
-      done += chunk.length;
+  try {
+    onBytes?.(done, total);
+    for await (const chunk of response.body) {
+      await handle.writeFile(chunk as Uint8Array);
+      done += (chunk as Uint8Array).length;
       onBytes?.(done, total);
-      next(null, chunk);
-    },
-  });
-  const sink = createWriteStream(part, { flags: resumed ? "a" : "w" });
-  await pipeline(Readable.fromWeb(response.body), count, sink);
+    }
+  } finally {
+    await handle.close();
+  }
   if (total > 0 && done !== total) throw new Error(`${total} bytes expected, got ${done}`);
 }
 
