@@ -60,6 +60,7 @@ async function appliedSets(
   });
   try {
     const applied = apply && {
+      test: id,
       name: apply.name,
       predictions: await classify(apply),
       images: apply,

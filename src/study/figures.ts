@@ -437,20 +437,17 @@ export interface ClassShares {
   readonly predictedOnTest: number | null;
 }
 
-/** The network that classifies the applied set: g, or the best where g was not run. */
-export function appliedTest(results: StudyResults): TestId | null {
-  return results.tests.g === undefined ? bestTest(results) : "g";
-}
-
 /**
  * Class shares of the applied set and of the labelled set. The test split is stratified, so its shares are those the
  * network was trained on.
  */
-export function appliedShares(results: StudyResults, predictions: Predictions): ClassShares[] {
+export function appliedShares(
+  results: StudyResults,
+  { test: id, predictions }: Pick<NonNullable<StudyEvidence["applied"]>, "test" | "predictions">,
+): ClassShares[] {
   const { classes, probabilities } = predictions;
   const predicted = argmax(probabilities, classes.length);
-  const id = appliedTest(results);
-  const test = id === null ? undefined : results.tests[id];
+  const test = results.tests[id];
   const given = test === undefined ? [] : columnSums(test.confusion);
   return classes.map((name, c) => {
     const appliedCount = predicted.reduce((n, value) => n + (value === c ? 1 : 0), 0);
@@ -475,7 +472,7 @@ async function appliedFigures(
 ): Promise<Figure[]> {
   if (applied === undefined || applied.predictions.labels.length === 0) return [];
   const { name, predictions, images } = applied;
-  const shares = appliedShares(results, predictions);
+  const shares = appliedShares(results, applied);
   const series = [
     `${name}, predicted`,
     "labelled test split, true",

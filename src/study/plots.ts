@@ -463,7 +463,7 @@ export async function barPlot(options: {
       labelLimit: 0,
       ticks: false,
       labelPadding: 8,
-      labelOffset: -7,
+      labelOffset: { condition: { test: "indexof(datum.label, '\\n') >= 0", value: -7 }, value: 0 },
       labelExpr: "split(datum.label, '\\n')",
     },
     scale: { paddingInner: 0.22, paddingOuter: 0.12 },

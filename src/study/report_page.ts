@@ -3,15 +3,7 @@
  */
 import { accuracy, argmax } from "../metrics/accuracy.ts";
 import { columnSums, precisionRecall } from "../metrics/confusion.ts";
-import {
-  appliedShares,
-  appliedTest,
-  bestTest,
-  count,
-  meanAccuracy,
-  percent,
-  recipe,
-} from "./figures.ts";
+import { appliedShares, bestTest, count, meanAccuracy, percent, recipe } from "./figures.ts";
 import type { Figure, FigureSection } from "./figures.ts";
 import type { DataSetChoice, StudyEvidence, StudyResults, TestId, TestResult } from "./results.ts";
 import { escapeXml, svgDataUri, svgSize } from "./svg.ts";
@@ -58,7 +50,7 @@ export function reportPage(
     { id: "roc", title: "ROC curves", html: draw("roc", "grid") },
     {
       id: "overfitting",
-      title: "Ten images against ten thousand",
+      title: "Overfitting: few images against many",
       html: draw("small-against-large"),
     },
     {
@@ -358,17 +350,19 @@ function precisionTable(results: StudyResults): string {
 function appliedSection(results: StudyResults, { applied }: StudyEvidence): string {
   if (applied === undefined) return "";
   const { predictions, name, note } = applied;
-  const shares = appliedShares(results, predictions);
-  const head = `<tr><th scope="col" rowspan="2">Class</th><th scope="colgroup" colspan="3">${text(name)}</th><th scope="colgroup" colspan="2">Labelled test split</th><th scope="colgroup" colspan="2">Difference, points</th></tr>
+  const shares = appliedShares(results, applied);
+  const head = `<tr><th scope="col" rowspan="2">Class</th><th scope="colgroup" colspan="3">${text(name)}, by test ${applied.test}</th><th scope="colgroup" colspan="2">Labelled test split</th><th scope="colgroup" colspan="2">Difference, points</th></tr>
 <tr><th scope="col" class="n">images</th><th scope="col" class="n">share</th><th scope="col" class="n">mean probability</th><th scope="col" class="n">true share</th><th scope="col" class="n">predicted share</th><th scope="col" class="n">to the training classes</th><th scope="col" class="n">on the test split itself</th></tr>`;
   const rows = shares.map(
     (share) =>
       `<tr><th scope="row">${text(share.name)}</th>${numeric(count(share.appliedCount))}<td class="n strong">${percent(share.applied)}</td>${numeric(fixed(share.meanProbability))}${numeric(percent(share.labelled))}${numeric(percent(share.predictedOnTest))}${numeric(points(share.applied, share.labelled))}${numeric(points(share.predictedOnTest, share.labelled))}</tr>`,
   );
   const known = predictions.labels.filter((label) => label >= 0).length;
-  const test = appliedTest(results);
-  return `<p>${count(predictions.labels.length)} images of ${text(name)}, classified by the network of test ${test ?? "–"}. ${text(note)}</p>
-${known > 0 ? `<p>Of the ${count(known)} with a known class ${percent(accuracy(predictions.labels, argmax(predictions.probabilities, predictions.classes.length)))} are classified as their labels say.</p>` : `<p>Their true classes are not known, so there is no accuracy here; what can be seen is whether the network favours a class.</p>`}
+  const right =
+    known === 0
+      ? ""
+      : ` Of the ${count(known)} whose class is known ${percent(accuracy(predictions.labels, argmax(predictions.probabilities, predictions.classes.length)))} are classified as their labels say.`;
+  return `<p>${count(predictions.labels.length)} images of ${text(name)}. ${text(note)}${right}</p>
 ${table("Shares of the classes, and how far they are from those the network was trained on (the test split is stratified, so it has the training classes' shares). The last column is the bias that the network shows where the truth is known.", head, rows)}`;
 }
 
@@ -406,7 +400,7 @@ function settingsSection(results: StudyResults, evidence: StudyEvidence): string
 /** Parts of the paper's that this run has no evidence for: named, so that nobody looks for them. */
 function leftOut(evidence: StudyEvidence): string {
   const parts: [unknown, string][] = [
-    [evidence.smallAgainstLarge, "ten images against ten thousand (Figure 5)"],
+    [evidence.smallAgainstLarge, "few training images against many (Figure 5)"],
     [evidence.augmented, "augmented samples (Figure 7)"],
     [evidence.featureMaps, "feature maps (Figures 11, 12, 14 to 16)"],
     [evidence.surveys, "the two surveys side by side (Figure 19)"],

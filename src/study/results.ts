@@ -147,6 +147,8 @@ export interface StudyEvidence {
   readonly featureMaps?: { readonly image: ImageSet; readonly maps: readonly FeatureMaps[] };
   /** GZ2 classified whole. */
   readonly applied?: {
+    /** Whose network classified it. */
+    readonly test: TestId;
     readonly name: string;
     readonly predictions: Predictions;
     readonly images: ImageSet;

@@ -113,10 +113,13 @@ describe("appliedShares", () => {
     const shares = appliedShares(
       { ...results, data_set: "real" satisfies DataSetChoice, tests: { g: test } },
       {
-        classes: ["E", "S"],
-        labels: Int32Array.of(-1, -1, -1, -1),
-        probabilities: Float32Array.of(0.75, 0.25, 0.25, 0.75, 0.25, 0.75, 0, 1),
-        ids: ["1", "2", "3", "4"],
+        test: "g",
+        predictions: {
+          classes: ["E", "S"],
+          labels: Int32Array.of(-1, -1, -1, -1),
+          probabilities: Float32Array.of(0.75, 0.25, 0.25, 0.75, 0.25, 0.75, 0, 1),
+          ids: ["1", "2", "3", "4"],
+        },
       },
     );
     expect(shares[0]).to.deep.equal({

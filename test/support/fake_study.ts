@@ -188,10 +188,11 @@ function fakeOptionalParts(
       }),
     },
     applied: {
+      test: "g",
       name: "gz2-apply",
       predictions: { ...applied, labels: new Int32Array(nApplied).fill(-1) },
       images: fakeImages(random, "gz2-apply", appliedTruth, appliedIds, imageSize),
-      note: "Not a fair sample: its author picked half of it for something odd.",
+      note: "Its folders are no morphology labels, so no accuracy is given.",
     },
     physical: {
       rows: fakePhysical(random, 180),
