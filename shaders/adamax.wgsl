@@ -4,7 +4,8 @@
 //   w = w - rate / (1 - beta1^t) * m / (u + epsilon)
 // The host computes the corrected rate (step.rate). Nothing changes while status word 0 is not 0: a gradient was not
 // finite, and the last good weights stay.
-// dw, w, m, u: vectors of `count` elements. Each invocation updates every `invocations`-th element. Updates w, m, u in place.
+// dw, w, m, u: vectors of `count` values. Value is f32, or vec4f where four divides their length. Invocation i updates
+// the values i, i + invocations, ...; updates w, m, u in place.
 // Reference: Kingma & Ba 2014, algorithm 2; epsilon is added to u as in Keras (PyTorch adds it to |dw|).
 // lib: step
 
@@ -18,12 +19,12 @@ struct Params {
   epsilon: f32,
 }
 
-@group(0) @binding(0) var<storage, read> dw: array<f32>;
+@group(0) @binding(0) var<storage, read> dw: array<Value>;
 @group(0) @binding(1) var<storage, read> step: Step;
 @group(0) @binding(2) var<storage, read> status: array<u32>;
-@group(0) @binding(3) var<storage, read_write> w: array<f32>;
-@group(0) @binding(4) var<storage, read_write> m: array<f32>;
-@group(0) @binding(5) var<storage, read_write> u: array<f32>;
+@group(0) @binding(3) var<storage, read_write> w: array<Value>;
+@group(0) @binding(4) var<storage, read_write> m: array<Value>;
+@group(0) @binding(5) var<storage, read_write> u: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)

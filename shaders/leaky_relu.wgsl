@@ -1,7 +1,7 @@
 // Leaky ReLU, element by element: y = x where x > 0, else slope * x. Slope 0 is ReLU.
-// x, y: vectors of `count` elements, any layout. One invocation computes one element. Writes y (=).
+// x, y: vectors of `count` values, any layout. Value is f32, or vec4f where four divides their length.
+// Invocation i computes the values i, i + invocations, ... Writes y (=).
 // Reference: Maas, Hannun & Ng 2013; Keras' LeakyReLU calls the slope alpha.
-// lib: index
 
 override WG_SIZE: u32 = 64;
 
@@ -10,20 +10,17 @@ struct Params {
   slope: f32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Value>;
+@group(0) @binding(1) var<storage, read_write> y: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(
-  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) num_workgroups: vec3u,
-  @builtin(local_invocation_index) local_index: u32,
 ) {
-  let i = workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index;
-  if (i >= params.count) {
-    return;
+  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
+    let value = x[i];
+    y[i] = select(params.slope * value, value, value > Value(0.0));
   }
-  let value = x[i];
-  y[i] = select(params.slope * value, value, value > 0.0);
 }

@@ -1,6 +1,6 @@
 // Gradient of leaky ReLU: dx = dy where x > 0, else slope * dy. At x = 0 the slope counts, as in Keras.
-// x, dy, dx: vectors of `count` elements, any layout. One invocation computes one element. Writes dx (=).
-// lib: index
+// x, dy, dx: vectors of `count` values, any layout. Value is f32, or vec4f where four divides their length.
+// Invocation i computes the values i, i + invocations, ... Writes dx (=).
 
 override WG_SIZE: u32 = 64;
 
@@ -9,20 +9,17 @@ struct Params {
   slope: f32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Value>;
+@group(0) @binding(1) var<storage, read> dy: array<Value>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(
-  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) num_workgroups: vec3u,
-  @builtin(local_invocation_index) local_index: u32,
 ) {
-  let i = workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index;
-  if (i >= params.count) {
-    return;
+  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
+    dx[i] = dy[i] * select(Value(params.slope), Value(1.0), x[i] > Value(0.0));
   }
-  dx[i] = dy[i] * select(params.slope, 1.0, x[i] > 0.0);
 }

@@ -1,7 +1,7 @@
 // Max pooling: y[b, i, j, c] = max of x over the window at (i, j); padding never wins, since it is not looked at.
-// x: [n, in_h, in_w, c] NHWC, y: [n, out_h, out_w, c]. One invocation computes one element of y, or the same one of
-// several rows and images; a row of workgroups shares an image row, so that one division finds an element's place.
-// Without padding no window leaves the image. Writes y (=).
+// x: [n, in_h, in_w, c] NHWC, y: [n, out_h, out_w, c], in values: Value is f32, or vec4f where four divides the
+// channels. One invocation computes one value of y, or the same one of several rows and images; a row of workgroups shares an
+// image row, so that one division finds a value's place. Writes y (=).
 
 override WG_SIZE: u32 = 64;
 override SIZE_H: u32 = 2;
@@ -14,15 +14,15 @@ struct Params {
   n: u32,
   in_h: u32,
   in_w: u32,
-  c: u32,
+  c: u32, // values, not channels
   out_h: u32,
   out_w: u32,
   pad_top: u32,
   pad_left: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Value>;
+@group(0) @binding(1) var<storage, read_write> y: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -49,7 +49,7 @@ fn main(
       var largest = x[x_start + first * params.c];
       for (var kh = 0u; kh < SIZE_H; kh++) {
         for (var kw = 0u; kw < SIZE_W; kw++) {
-          // In the padding before the image these wrap to large numbers.
+          // In the padding before the image these wrap to large numbers. Without padding no window leaves it.
           let h = top + kh - params.pad_top;
           let w = left + kw - params.pad_left;
           if (!HAS_PADDING || (h < params.in_h && w < params.in_w)) {

@@ -1,8 +1,8 @@
 // Gradient of max pooling: dx of an element is the sum of dy over the windows whose maximum it is; in a tie that is the
 // first element in row-major order. Gathered: each element of x looks at the windows that cover it and finds out again
 // whether it is their first maximum, so no index is stored and nothing is added atomically.
-// x, dx: [n, in_h, in_w, c] NHWC, dy: [n, out_h, out_w, c]. One invocation computes one element of dx, or
-// the same one of several rows and images. Writes dx (=).
+// x, dx: [n, in_h, in_w, c] NHWC, dy: [n, out_h, out_w, c], in values: Value is f32, or vec4f where four divides the
+// channels. One invocation computes one value of dx, or the same one of several rows and images. Writes dx (=).
 
 override WG_SIZE: u32 = 64;
 override SIZE_H: u32 = 2;
@@ -19,16 +19,16 @@ struct Params {
   n: u32,
   in_h: u32,
   in_w: u32,
-  c: u32,
+  c: u32, // values, not channels
   out_h: u32,
   out_w: u32,
   pad_top: u32,
   pad_left: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Value>;
+@group(0) @binding(1) var<storage, read> dy: array<Value>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -50,43 +50,39 @@ fn main(
     for (var image = id.z; image < params.n; image += num_workgroups.z) {
       let x_start = image * params.in_h * row_size + channel;
       let dy_start = image * params.out_h * params.out_w * params.c + channel;
-      var acc = 0.0;
+      let own_index = row * params.in_w + column;
+      let own = x[x_start + own_index * params.c];
+      var acc = Value(0.0);
       for (var i = 0u; i < WINDOWS_H; i++) {
         for (var j = 0u; j < WINDOWS_W; j++) {
           // From the last window that may cover the element back; before the first window these wrap.
           let out_row = h_padded / STRIDE_H - i;
           let out_column = w_padded / STRIDE_W - j;
           if (
-            out_row < params.out_h && h_padded < out_row * STRIDE_H + SIZE_H &&
-            out_column < params.out_w && w_padded < out_column * STRIDE_W + SIZE_W
+            out_row >= params.out_h || h_padded >= out_row * STRIDE_H + SIZE_H ||
+            out_column >= params.out_w || w_padded >= out_column * STRIDE_W + SIZE_W
           ) {
-            let dy_here = dy[dy_start + (out_row * params.out_w + out_column) * params.c];
-            let first = is_first_maximum(x_start, row, column, out_row, out_column);
-            acc += select(0.0, dy_here, first);
+            continue;
           }
+          // The first maximum is larger than all elements before it and no smaller than all after.
+          var is_first = own == own;
+          for (var kh = 0u; kh < SIZE_H; kh++) {
+            for (var kw = 0u; kw < SIZE_W; kw++) {
+              // In the padding before the image these wrap to large numbers. Without padding no window leaves it.
+              let h = out_row * STRIDE_H + kh - params.pad_top;
+              let w = out_column * STRIDE_W + kw - params.pad_left;
+              if (!HAS_PADDING || (h < params.in_h && w < params.in_w)) {
+                let index = h * params.in_w + w;
+                let other = x[x_start + index * params.c];
+                is_first = is_first & select(own > other, own >= other, own_index <= index);
+              }
+            }
+          }
+          let window = (out_row * params.out_w + out_column) * params.c;
+          acc += select(Value(0.0), dy[dy_start + window], is_first);
         }
       }
       dx[(image * params.in_h + row) * row_size + id.x] = acc;
     }
   }
-}
-
-// Whether x at (row, column) is the first maximum of a window: larger than all before it, no smaller than all after.
-fn is_first_maximum(x_start: u32, row: u32, column: u32, out_row: u32, out_column: u32) -> bool {
-  let own_index = row * params.in_w + column;
-  let own = x[x_start + own_index * params.c];
-  var first = true;
-  for (var kh = 0u; kh < SIZE_H; kh++) {
-    for (var kw = 0u; kw < SIZE_W; kw++) {
-      // In the padding before the image these wrap to large numbers.
-      let h = out_row * STRIDE_H + kh - params.pad_top;
-      let w = out_column * STRIDE_W + kw - params.pad_left;
-      if (!HAS_PADDING || (h < params.in_h && w < params.in_w)) {
-        let index = h * params.in_w + w;
-        let other = x[x_start + index * params.c];
-        first = first && (own > other || (own == other && own_index <= index));
-      }
-    }
-  }
-  return first;
 }

@@ -51,14 +51,14 @@ export class ShaderError extends Error {
   /** File name without its folder, e.g. `conv2d_implicit_gemm.wgsl`. */
   readonly file: string;
   readonly messages: readonly ShaderMessage[];
-  readonly constants: Readonly<Record<string, number | boolean>>;
+  readonly constants: Readonly<Record<string, number | boolean | string>>;
 
   constructor(
     message: string,
     details: {
       readonly file: string;
       readonly messages?: readonly ShaderMessage[];
-      readonly constants?: Readonly<Record<string, number | boolean>>;
+      readonly constants?: Readonly<Record<string, number | boolean | string>>;
     },
     options?: ErrorOptions,
   ) {

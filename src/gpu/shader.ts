@@ -5,12 +5,12 @@
  * - `// lib: philox, index` appends `shaders/lib/philox.wgsl` and `index.wgsl` after the file;
  * - `#unroll i ROWS` ... `#end` repeats the lines between for i = 0 .. ROWS-1, writing `$i` as that number.
  * Constants that the file declares as `override` are set at pipeline creation; the others (tile sizes of register
- * arrays, counts of `#unroll`) are appended as `const`. All additions keep the line numbers of the file on disk.
+ * arrays, counts of `#unroll`) are appended as `const`, and a type, e.g. `Value: "vec4f"`, as `alias`. All additions keep the line numbers of the file on disk.
  */
 import { readFileSync } from "node:fs";
 import { ShaderError } from "./errors.ts";
 
-export type Constants = Readonly<Record<string, number | boolean>>;
+export type Constants = Readonly<Record<string, number | boolean | "f32" | "vec4f">>;
 
 export interface Shader {
   readonly name: string;
@@ -67,6 +67,7 @@ export function prepareShader(
         { file: `${name}.wgsl` },
       );
     if (declared.has(constant)) overrides[constant] = Number(value);
+    else if (typeof value === "string") consts.push(`alias ${constant} = ${value};`);
     else consts.push(`const ${constant} = ${value};`);
   }
   const code = [unroll(name, source, constants), ...libs, ...consts].join("\n");

@@ -1,7 +1,7 @@
 /**
  * Adamax (Kingma & Ba 2014) as Keras has it: w -= rate / (1 - beta1^t) * m / (u + epsilon).
  */
-import { strideGrid, type Context } from "../gpu/context.ts";
+import { strideGrid, valueType, type Context } from "../gpu/context.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
 
@@ -44,13 +44,14 @@ export function adamax(
   expectShape("adamax", "step", step, [4]);
   expectShape("adamax", "status", status, [4]);
   forEachWindow(ctx.device, flat(dw, w, m, u), ([gradient, ...state], { count }) => {
+    const { Value, lanes } = valueType(count);
     ctx.dispatch({
       label: `adamax ${w.label}`,
       shader: "adamax",
-      constants: { WG_SIZE },
+      constants: { WG_SIZE, Value },
       tensors: [gradient ?? dw, step, status, ...state],
-      params: { count, beta1, one_minus_beta1: 1 - beta1, beta2, epsilon },
-      workgroups: strideGrid(ctx.device, count, WG_SIZE),
+      params: { count: count / lanes, beta1, one_minus_beta1: 1 - beta1, beta2, epsilon },
+      workgroups: strideGrid(ctx.device, count / lanes, WG_SIZE),
     });
   });
 }

@@ -1,7 +1,7 @@
 /**
  * Leaky ReLU: y = max(x, 0) + slope * min(x, 0), any shape. Slope 0 is ReLU.
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import { strideGrid, valueType, type Context } from "../gpu/context.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
 
@@ -21,13 +21,14 @@ export function leakyRelu(
 ): void {
   expectShape("leakyRelu", "y", y, x.shape);
   forEachWindow(ctx.device, flat(x, y), (tensors, { count }) => {
+    const { Value, lanes } = valueType(count);
     ctx.dispatch({
       label: `leakyRelu ${y.label}`,
       shader: "leaky_relu",
-      constants: { WG_SIZE },
+      constants: { WG_SIZE, Value },
       tensors,
-      params: { count, slope },
-      workgroups: grid1d(ctx.device, ceilDiv(count, WG_SIZE)),
+      params: { count: count / lanes, slope },
+      workgroups: strideGrid(ctx.device, count / lanes, WG_SIZE),
     });
   });
 }
@@ -42,13 +43,14 @@ export function leakyReluGrad(
   expectShape("leakyReluGrad", "dy", dy, x.shape);
   expectShape("leakyReluGrad", "dx", dx, x.shape);
   forEachWindow(ctx.device, flat(x, dy, dx), (tensors, { count }) => {
+    const { Value, lanes } = valueType(count);
     ctx.dispatch({
       label: `leakyReluGrad ${dx.label}`,
       shader: "leaky_relu_grad",
-      constants: { WG_SIZE },
+      constants: { WG_SIZE, Value },
       tensors,
-      params: { count, slope },
-      workgroups: grid1d(ctx.device, ceilDiv(count, WG_SIZE)),
+      params: { count: count / lanes, slope },
+      workgroups: strideGrid(ctx.device, count / lanes, WG_SIZE),
     });
   });
 }

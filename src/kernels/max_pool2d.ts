@@ -2,7 +2,8 @@
  * Max pooling, NHWC. Padding never wins; of equal elements the first of the window (row-major) gets the gradient.
  */
 import { pool2dGeometry, type Pool2dGeometry, type Pool2dSizes } from "../geometry.ts";
-import { ceilDiv, itemsPerInvocation, type Context } from "../gpu/context.ts";
+import { ceilDiv, itemsPerInvocation, valueType, type Context } from "../gpu/context.ts";
+import type { Constants } from "../gpu/shader.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { forEachWindow } from "./windows.ts";
 
@@ -27,7 +28,7 @@ export function maxPool2d(
       constants: constants(g),
       tensors,
       params: params(g, count),
-      workgroups: grid(ctx, g.outW * g.c, g.outH, count),
+      workgroups: grid(ctx, (g.outW * g.c) / valueType(g.c).lanes, g.outH, count),
     });
   });
 }
@@ -52,26 +53,40 @@ export function maxPool2dGrad(
       constants: constants(g),
       tensors,
       params: params(g, count),
-      workgroups: grid(ctx, g.inW * g.c, g.inH, count),
+      workgroups: grid(ctx, (g.inW * g.c) / valueType(g.c).lanes, g.inH, count),
     });
   });
 }
 
-function constants(g: Pool2dGeometry): Record<string, number | boolean> {
+function constants(g: Pool2dGeometry): Constants {
   return {
-    ...{ WG_SIZE, SIZE_H: g.kH, SIZE_W: g.kW, STRIDE_H: g.strideH, STRIDE_W: g.strideW },
+    ...{
+      WG_SIZE,
+      Value: valueType(g.c).Value,
+      SIZE_H: g.kH,
+      SIZE_W: g.kW,
+      STRIDE_H: g.strideH,
+      STRIDE_W: g.strideW,
+    },
     HAS_PADDING: g.padTop + g.padBottom + g.padLeft + g.padRight > 0,
   };
 }
 
 function params(g: Pool2dGeometry, images: number): Record<string, number> {
   return {
-    ...{ n: images, in_h: g.inH, in_w: g.inW, c: g.c, out_h: g.outH, out_w: g.outW },
+    ...{
+      n: images,
+      in_h: g.inH,
+      in_w: g.inW,
+      c: g.c / valueType(g.c).lanes,
+      out_h: g.outH,
+      out_w: g.outW,
+    },
     ...{ pad_top: g.padTop, pad_left: g.padLeft },
   };
 }
 
-/** Workgroups along a row of elements, over rows and over images; the shaders loop over the rows and images beyond. */
+/** Workgroups along a row of values, over rows and over images; the shaders loop over the rows and images beyond. */
 function grid(
   { device }: Context,
   rowSize: number,

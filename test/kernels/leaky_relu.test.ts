@@ -12,7 +12,7 @@ import {
   toFloat64,
 } from "../support/kernel.ts";
 
-const SHAPES = [[1], [63], [65], [2, 5, 7, 3], [3, 11, 13, 17], [1, 1, 1, 1]];
+const SHAPES = [[1], [63], [65], [2, 5, 7, 3], [3, 11, 13, 17], [1, 1, 1, 1], [3, 5, 7, 12]];
 const SLOPES = [0, 0.3, 1.5, -0.2];
 
 describe("leakyRelu", () => {
