@@ -1,7 +1,7 @@
 // Max pooling: y[b, i, j, c] = max of x over the window at (i, j); padding never wins, since it is not looked at.
 // x: [n, in_h, in_w, c] NHWC, y: [n, out_h, out_w, c], in values: Value is f32, or vec4f where four divides the
-// channels. One invocation computes one value of y, or the same one of several rows and images; a row of workgroups shares an
-// image row, so that one division finds a value's place. Writes y (=).
+// channels. One invocation computes one value of y, or the same one of several rows and images; a row of workgroups
+// shares an image row, so that one division finds a value's place. Writes y (=).
 
 override WG_SIZE: u32 = 64;
 override SIZE_H: u32 = 2;
