@@ -374,7 +374,7 @@ function points(value: number | null, reference: number | null): string {
 
 function physicalSection({ physical }: StudyEvidence): string {
   if (physical === undefined) return "";
-  return `<p>${count(physical.rows.length)} galaxies with measured properties. ${text(physical.note)}</p>`;
+  return `<p>${count(physical.rows.length)} galaxies. ${text(physical.note)}</p>`;
 }
 
 function settingsSection(results: StudyResults, evidence: StudyEvidence): string {
