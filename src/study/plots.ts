@@ -6,7 +6,8 @@ import { compile } from "vega-lite";
 import type { Config, TopLevelSpec } from "vega-lite";
 import { columnSums } from "../metrics/confusion.ts";
 import { auc, classScores, rocCurve } from "../metrics/roc.ts";
-import type { EpochRecord, Predictions } from "./results.ts";
+import type { EpochRecord } from "../train/history.ts";
+import type { Predictions } from "./results.ts";
 import {
   FONT_FAMILY,
   GRID_COLOUR,

@@ -2,23 +2,13 @@
  * What a study yields: `results.json` as a program reads it, and the evidence that the report is drawn from.
  */
 import type { ImageSet } from "../data/dataset.ts";
+import type { EpochRecord } from "../train/history.ts";
 
 export const TEST_IDS = ["a", "b", "c", "d", "e", "f", "g"] as const;
 export type TestId = (typeof TEST_IDS)[number];
 
 export type Preset = "quick" | "paper";
 export type DataSetChoice = "real" | "simulated" | "paper";
-
-/** One epoch of one training run. Validation figures are absent when no images were held out. */
-export interface EpochRecord {
-  readonly epoch: number;
-  readonly loss: number;
-  readonly accuracy: number;
-  readonly valLoss?: number;
-  readonly valAccuracy?: number;
-  readonly seconds: number;
-  readonly imagesPerSecond: number;
-}
 
 /** One of the seven tests, as `results.json` holds it. Keys are the published names. */
 export interface TestResult {

@@ -73,10 +73,7 @@ export async function runStudy(
     node: process.version,
     started: new Date(started).toISOString(),
     seconds,
-    tests: Object.fromEntries(tests.map((id) => [id, first.records[id]?.result])) as Record<
-      TestId,
-      TestResult
-    >,
+    tests: Object.fromEntries(tests.map((id) => [id, first.records[id]?.result])),
     ...(statistics && { seeds: statistics }),
     pretraining: first.pretraining,
   };
@@ -88,9 +85,7 @@ export async function runStudy(
         ...paperEstimate(settings, first.context.sources, first.records),
       ],
       settings: describeSettings(settings, first.context.sources),
-      predictions: Object.fromEntries(
-        tests.map((id) => [id, first.records[id]?.predictions]),
-      ) as Record<TestId, TestRecord["predictions"]>,
+      predictions: Object.fromEntries(tests.map((id) => [id, first.records[id]?.predictions])),
       ...extras,
     },
     out,

@@ -1,6 +1,7 @@
 /**
  * A study that was never run: plausible results and evidence from a seed, for the report and its figures.
  */
+import type { EpochRecord } from "../../src/train/history.ts";
 import type { ImageSet } from "../../src/data/dataset.ts";
 import {
   argmax,
@@ -13,7 +14,6 @@ import { aucPerClass, macroAuc } from "../../src/metrics/roc.ts";
 import { Random } from "../../src/random.ts";
 import { TEST_IDS } from "../../src/study/results.ts";
 import type {
-  EpochRecord,
   FeatureMaps,
   PhysicalRow,
   Predictions,
@@ -273,6 +273,7 @@ function fakeHistory(random: Random, epochs: number, reached: number): EpochReco
       accuracy: Math.min(1, trained),
       valLoss: 1.12 - 0.85 * progress * reached + 0.03 * random.normal(),
       valAccuracy: Math.min(1, trained - 0.02 + 0.015 * random.normal()),
+      learningRate: 0.002,
       seconds: 6,
       imagesPerSecond: 200,
     };
