@@ -96,18 +96,12 @@ fn x_index(pixel: Pixel, tap: Tap) -> i32 {
 
 fn load_x(pixel: Pixel, tap: Tap) -> f32 {
   let i = x_index(pixel, tap);
-  if (i < 0) {
-    return 0.0;
-  }
-  return x[i];
+  return select(0.0, x[max(i, 0)], i >= 0);
 }
 
 fn load_x4(pixel: Pixel, tap: Tap) -> vec4f {
   let i = x_index(pixel, tap);
-  if (i < 0) {
-    return vec4f();
-  }
-  return x4[i / 4];
+  return select(vec4f(), x4[max(i, 0) / 4], i >= 0);
 }
 
 fn load_w4(k: i32, co: i32) -> vec4f {
@@ -128,6 +122,17 @@ fn load_w4(k: i32, co: i32) -> vec4f {
   }
   #end
   return value;
+}
+
+// Writes four channels of a row of the product, as far as they exist.
+fn store_y4(m: i32, co: i32, value: vec4f) {
+  if (m < params.n * params.outH * params.outW) {
+    #unroll c 4
+    if (co + $c < params.outC) {
+      y[m * params.outC + co + $c] = value[$c];
+    }
+    #end
+  }
 }
 
 @compute @workgroup_size(WG_SIZE)
@@ -184,7 +189,9 @@ fn main(
       b_tile[i] = load_w4(k_base + i / B_STRIDE, n_base + i % B_STRIDE * 4);
     }
     workgroupBarrier();
-    for (var k = 0; k < TILE_K; k++) {
+    // Not TILE_K as such: software adapters would unroll the loop and compile for seconds.
+    let k_tile = min(TILE_K, k_count - k_base);
+    for (var k = 0; k < k_tile; k++) {
       #unroll j THREAD_N / 4
       let b_$j = b_tile[k * B_STRIDE + lane_n + $j * LANES_N];
       #end
@@ -213,12 +220,7 @@ fn main(
     #unroll r 4
     {
       let m = m_base + (lane_m + $i * LANES_M) * 4 + $r;
-      let value = acc[($i * 4 + $r) * COLS4 + $j] + bias;
-      #unroll c 4
-      if (m < m_count && co + $c < params.outC) {
-        y[m * params.outC + co + $c] = value[$c];
-      }
-      #end
+      store_y4(m, co, acc[($i * 4 + $r) * COLS4 + $j] + bias);
     }
     #end
     #end

@@ -101,18 +101,12 @@ fn dy_index(pixel: Pixel, tap: Tap) -> i32 {
 
 fn load_dy(pixel: Pixel, tap: Tap) -> f32 {
   let i = dy_index(pixel, tap);
-  if (i < 0) {
-    return 0.0;
-  }
-  return dy[i];
+  return select(0.0, dy[max(i, 0)], i >= 0);
 }
 
 fn load_dy4(pixel: Pixel, tap: Tap) -> vec4f {
   let i = dy_index(pixel, tap);
-  if (i < 0) {
-    return vec4f();
-  }
-  return dy4[i / 4];
+  return select(vec4f(), dy4[max(i, 0) / 4], i >= 0);
 }
 
 // The element of w for a tap, or -1 outside.
@@ -123,18 +117,23 @@ fn w_index(ci: i32, tap: Tap) -> i32 {
 
 fn load_w(ci: i32, tap: Tap) -> f32 {
   let i = w_index(ci, tap);
-  if (i < 0) {
-    return 0.0;
-  }
-  return w[i];
+  return select(0.0, w[max(i, 0)], i >= 0);
 }
 
 fn load_w4(ci: i32, tap: Tap) -> vec4f {
   let i = w_index(ci, tap);
-  if (i < 0) {
-    return vec4f();
+  return select(vec4f(), w4[max(i, 0) / 4], i >= 0);
+}
+
+// Writes four channels of a row of the product, as far as they exist.
+fn store_dx4(m: i32, ci: i32, value: vec4f) {
+  if (m < params.n * params.inH * params.inW) {
+    #unroll c 4
+    if (ci + $c < params.inC) {
+      dx[m * params.inC + ci + $c] = value[$c];
+    }
+    #end
   }
-  return w4[i / 4];
 }
 
 @compute @workgroup_size(WG_SIZE)
@@ -209,7 +208,9 @@ fn main(
     }
     #end
     workgroupBarrier();
-    for (var k = 0; k < TILE_K; k++) {
+    // Not TILE_K as such: software adapters would unroll the loop and compile for seconds.
+    let k_tile = min(TILE_K, k_count - k_base);
+    for (var k = 0; k < k_tile; k++) {
       #unroll j THREAD_N / 4
       let b_$j = b_tile[k * B_STRIDE + lane_n + $j * LANES_N];
       #end
@@ -231,12 +232,7 @@ fn main(
   {
     let m = m_base + (lane_m + $i * LANES_M) * 4 + $r;
     let ci = n_base + (lane_n + $j * LANES_N) * 4;
-    let value = acc[($i * 4 + $r) * COLS4 + $j];
-    #unroll c 4
-    if (m < m_count && ci + $c < params.inC) {
-      dx[m * params.inC + ci + $c] = value[$c];
-    }
-    #end
+    store_dx4(m, ci, acc[($i * 4 + $r) * COLS4 + $j]);
   }
   #end
   #end

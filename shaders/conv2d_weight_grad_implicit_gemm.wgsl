@@ -97,17 +97,12 @@ fn load_x4(pixel: Pixel, row: i32) -> vec4f {
   var value = vec4f();
   if (VEC_X) {
     let i = x_index(pixel, taps[row]);
-    if (i >= 0) {
-      value = x4[i / 4];
-    }
-    return value;
+    return select(value, x4[max(i, 0) / 4], i >= 0);
   }
   #unroll c 4
   {
     let i = x_index(pixel, taps[row + $c]);
-    if (i >= 0) {
-      value[$c] = x[i];
-    }
+    value[$c] = select(0.0, x[max(i, 0)], i >= 0);
   }
   #end
   return value;
@@ -131,6 +126,18 @@ fn load_dy4(k: i32, k_end: i32, co: i32) -> vec4f {
   }
   #end
   return value;
+}
+
+// Writes four channels of a row of a split's product, as far as they exist.
+fn store_partials4(split: i32, m: i32, co: i32, value: vec4f) {
+  let m_count = params.kH * params.kW * params.inC;
+  if (m < m_count) {
+    #unroll c 4
+    if (co + $c < params.outC) {
+      partials[(split * m_count + m) * params.outC + co + $c] = value[$c];
+    }
+    #end
+  }
 }
 
 @compute @workgroup_size(WG_SIZE)
@@ -175,7 +182,9 @@ fn main(
     }
     #end
     workgroupBarrier();
-    for (var k = 0; k < TILE_K; k++) {
+    // Not TILE_K as such: software adapters would unroll the loop and compile for seconds.
+    let k_tile = min(TILE_K, k_end - k_base);
+    for (var k = 0; k < k_tile; k++) {
       #unroll j THREAD_N / 4
       let b_$j = b_tile[k * B_STRIDE + lane_n + $j * LANES_N];
       #end
@@ -191,19 +200,13 @@ fn main(
     workgroupBarrier();
   }
 
-  let partial_base = split * m_count;
   #unroll i THREAD_M / 4
   #unroll r 4
   #unroll j THREAD_N / 4
   {
     let m = m_base + (lane_m + $i * LANES_M) * 4 + $r;
     let co = n_base + (lane_n + $j * LANES_N) * 4;
-    let value = acc[($i * 4 + $r) * COLS4 + $j];
-    #unroll c 4
-    if (m < m_count && co + $c < params.outC) {
-      partials[(partial_base + m) * params.outC + co + $c] = value[$c];
-    }
-    #end
+    store_partials4(split, m, co, acc[($i * 4 + $r) * COLS4 + $j]);
   }
   #end
   #end

@@ -35,13 +35,13 @@ interface Case extends Conv2dSizes {
 /** Few enough elements that central differences take no time: what the reference is itself checked on. */
 const SMALL_CASES: readonly Case[] = [
   { x: [1, 1, 1, 1], w: [1, 1, 1, 1] },
-  { x: [1, 1, 1, 3], w: [1, 1, 3, 5], bias: false },
+  { x: [1, 1, 1, 3], w: [1, 1, 3, 5] },
   { x: [1, 1, 1, 4], w: [3, 3, 4, 4], padding: "same" },
   { x: [2, 5, 7, 3], w: [3, 3, 3, 4], strides: 2, padding: "same" },
   { x: [2, 6, 6, 4], w: [3, 3, 4, 8], strides: 2, padding: "same", bias: false },
   { x: [1, 8, 7, 1], w: [2, 2, 1, 3], padding: "same" },
   { x: [2, 4, 9, 3], w: [1, 7, 3, 4], padding: "same" },
-  { x: [2, 7, 8, 3], w: [3, 3, 3, 2], strides: 3 },
+  { x: [2, 7, 8, 3], w: [3, 3, 3, 4], strides: 3 },
   { x: [1, 7, 8, 4], w: [2, 3, 4, 4], strides: [2, 3], dilations: [3, 2], padding: "same" },
   { x: [2, 3, 2, 3], w: [5, 5, 3, 4], padding: "same" },
   {
@@ -67,14 +67,14 @@ const SMALL_CASES: readonly Case[] = [
 const LARGE_CASES: readonly Case[] = [
   { x: [2, 9, 9, 8], w: [6, 6, 8, 32], padding: "same" },
   { x: [2, 10, 9, 8], w: [3, 3, 8, 12], dilations: 2, padding: "same" },
-  { x: [1, 7, 9, 17], w: [1, 1, 17, 63], bias: false },
+  { x: [1, 7, 9, 17], w: [1, 1, 17, 63] },
   { x: [1, 8, 8, 16], w: [1, 1, 16, 64] },
   { x: [1, 5, 13, 15], w: [1, 1, 15, 65] },
   { x: [1, 5, 13, 63], w: [1, 1, 63, 33] },
   { x: [1, 7, 9, 64], w: [1, 1, 64, 32] },
   { x: [1, 8, 8, 65], w: [1, 1, 65, 31] },
   { x: [3, 23, 31, 3], w: [5, 5, 3, 32], padding: "same" },
-  { x: [2, 128, 129, 4], w: [5, 7, 4, 8], padding: "same" },
+  { x: [1, 128, 256, 4], w: [5, 7, 4, 4], padding: "same" },
 ];
 
 const CASES = [...SMALL_CASES, ...LARGE_CASES];
@@ -370,6 +370,13 @@ describe("conv2d refuses", () => {
       });
   }
 
+  it("an algorithm that this adapter cannot run", async () => {
+    const { subgroupSize } = device();
+    const said = await refusal("forward", good, { algorithm: "subgroup" });
+    if (subgroupSize > 0) expect(said).to.equal("");
+    else expect(said).to.contain('conv2d: algorithm "subgroup" cannot run here: ');
+  });
+
   it("a bias of another length", async () => {
     expect(await refusal("forward", { ...good, b: [3] })).to.contain(
       'conv2d: b "b": expected [4], got [3]',
@@ -395,6 +402,16 @@ describe("chooseConv2dAlgorithm", () => {
 
   it("takes tiles in workgroup memory on hardware", () => {
     expect(chooseConv2dAlgorithm(pretend(false, 32), g, "forward")).to.equal("implicit_gemm");
+  });
+
+  it("takes subgroups on a software adapter that has them, where its shaders can", () => {
+    const adapter = pretend(true, 8);
+    for (const pass of ["forward", "input_grad", "weight_grad"] as const)
+      expect(chooseConv2dAlgorithm(adapter, g, pass)).to.equal(
+        conv2dUnsupported(adapter, g, pass, "subgroup") === undefined
+          ? "subgroup"
+          : "implicit_gemm",
+      );
   });
 
   it("takes them on a software adapter without subgroups", () => {
