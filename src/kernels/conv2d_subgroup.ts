@@ -4,35 +4,44 @@
  */
 import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
-import type { Conv2dGeometry } from "../geometry.ts";
-import { elementCount, slice, type Shape, type Tensor } from "../tensor.ts";
+import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
+import { elementCount, reshape, type Tensor } from "../tensor.ts";
 import type { Conv2dInputs, Conv2dPass } from "./conv2d.ts";
 import { repack, roundUp4 } from "./repack.ts";
-import { subgroupLanes, subgroupUnsupported } from "./subgroup.ts";
-import { leadingWindows } from "./windows.ts";
+import { subgroupLanes, subgroupTiles, subgroupUnsupported } from "./subgroup.ts";
 
 /** Why this adapter or geometry cannot take these shaders; undefined where it can. */
 export function conv2dSubgroupUnsupported(
   device: Device,
-  geometry: Conv2dGeometry,
-  _pass: Conv2dPass,
+  g: Conv2dGeometry,
+  pass: Conv2dPass,
 ): string | undefined {
-  const { kH, kW, inC, outC } = geometry;
-  const filterBytes = 4 * kH * kW * roundUp4(inC) * roundUp4(outC);
-  if (filterBytes > device.maxBindingBytes)
-    return `the filter, padded to channels in fours, takes ${filterBytes} bytes, one binding ${device.maxBindingBytes}`;
+  const packed = pass === "input_grad" ? g : unfolded(g);
+  const inC = roundUp4(packed.inC);
+  const outC = roundUp4(g.outC);
+  // What fits one binding as it is comes in windows of the batch; copies are of the whole batch.
+  const copies = [
+    packed.kH * packed.kW * inC * outC,
+    inC === g.inC ? 0 : g.n * packed.inH * packed.inW * inC,
+    outC === g.outC ? 0 : g.n * g.outH * g.outW * outC,
+  ];
+  const bytes = 4 * Math.max(...copies);
+  if (bytes > device.maxBindingBytes)
+    return `a copy with channels in fours takes ${bytes} bytes, one binding ${device.maxBindingBytes}`;
   return subgroupUnsupported(device);
 }
 
-/** y = x * w + b.  Shapes as in `conv2d`.  Shaders: conv2d_subgroup.wgsl, repack.wgsl.  Writes y (=). */
+/** y = x * w + b.  Shapes as in `conv2d`.  Shaders: conv2d_subgroup.wgsl and those of packing.  Writes y (=). */
 export function conv2dSubgroup(
   ctx: Context,
   { x, w, b }: Conv2dInputs,
-  g: Conv2dGeometry,
+  geometry: Conv2dGeometry,
   y: Tensor,
 ): void {
+  const g = unfolded(geometry);
+  const xPacked = packInput(ctx, x, geometry);
   const wPacked = packFilter(ctx, w, g, false);
-  gather(ctx, `conv2d ${y.label}`, { x, w: wPacked, b }, y, {
+  gather(ctx, `conv2d ${y.label}`, { x: xPacked, w: wPacked, b }, y, {
     strideH: g.strideH,
     strideW: g.strideW,
     originH: -g.padTop,
@@ -42,7 +51,7 @@ export function conv2dSubgroup(
     upH: 1,
     upW: 1,
   });
-  if (wPacked !== w) ctx.free(wPacked);
+  freeCopies(ctx, [xPacked, x], [wPacked, w]);
 }
 
 /**
@@ -55,8 +64,9 @@ export function conv2dInputGradSubgroup(
   g: Conv2dGeometry,
   dx: Tensor,
 ): void {
+  const dyPacked = packChannels(ctx, dy);
   const wPacked = packFilter(ctx, w, g, true);
-  gather(ctx, `conv2dInputGrad ${dx.label}`, { x: dy, w: wPacked }, dx, {
+  gather(ctx, `conv2dInputGrad ${dx.label}`, { x: dyPacked, w: wPacked }, dx, {
     strideH: 1,
     strideW: 1,
     originH: g.padTop,
@@ -66,7 +76,7 @@ export function conv2dInputGradSubgroup(
     upH: g.strideH,
     upW: g.strideW,
   });
-  ctx.free(wPacked);
+  freeCopies(ctx, [dyPacked, dy], [wPacked, w]);
 }
 
 /** Which input pixels an output pixel reads; see conv2d_subgroup.wgsl. */
@@ -81,7 +91,7 @@ interface Taps {
   readonly upW: number;
 }
 
-/** y from x and a packed filter, in windows of the batch where the padded copies exceed one binding. */
+/** y from packed x and w; y itself may have any number of channels. */
 function gather(
   ctx: Context,
   label: string,
@@ -93,30 +103,21 @@ function gather(
   const [kH = 0, kW = 0, inC = 0, outC = 0] = w.shape;
   const [n = 0, outH = 0, outW = 0, yC = 0] = y.shape;
   const lanes = subgroupLanes(ctx.device, outC);
-  const whole = [x, y, withChannels(x, inC), withChannels(y, outC)];
-  for (const { start, count } of leadingWindows(ctx.device, whole)) {
-    const [xs, ys] = count === n ? [x, y] : [slice(x, start, count), slice(y, start, count)];
-    const xPacked = packChannels(ctx, xs);
-    const yPacked = yC === outC ? ys : scratchLike(ctx, withChannels(ys, outC));
-    const pixels = count * outH * outW;
-    ctx.dispatch({
-      label,
-      shader: "conv2d_subgroup",
-      constants: { ...lanes, HAS_BIAS: b !== undefined, UP_H: upH, UP_W: upW },
-      tensors: [xPacked, w, b ?? w, yPacked],
-      params: { pixels, inH, inW, inC, kH, kW, outC, outH, outW, ...taps, biasCount: yC },
-      workgroups: grid1d(
-        ctx.device,
-        ceilDiv(pixels, 4 * lanes.LANES) * ceilDiv(outC, 4 * lanes.LANES_N),
-      ),
-    });
-    if (yPacked !== ys) {
-      const from = { row: outC, rows: pixels, columns: outC };
-      repack(ctx, yPacked, { blocks: 1, from, to: { row: yC, rows: pixels, columns: yC } }, ys);
-      ctx.free(yPacked);
-    }
-    if (xPacked !== xs) ctx.free(xPacked);
-  }
+  const pixels = n * outH * outW;
+  const yPacked =
+    yC === outC ? y : ctx.scratch([n, outH, outW, outC], "float32", `${y.label} packed`);
+  ctx.dispatch({
+    label,
+    shader: "conv2d_subgroup",
+    constants: { ...lanes, HAS_BIAS: b !== undefined, UP_H: upH, UP_W: upW },
+    tensors: [x, w, b ?? w, yPacked],
+    params: { pixels, inH, inW, inC, kH, kW, outC, outH, outW, ...taps, biasCount: yC },
+    workgroups: grid1d(ctx.device, subgroupTiles(lanes, pixels, outC)),
+  });
+  if (yPacked === y) return;
+  const from = { row: outC, rows: pixels, columns: outC };
+  repack(ctx, yPacked, { blocks: 1, from, to: { row: yC, rows: pixels, columns: yC } }, y);
+  ctx.free(yPacked);
 }
 
 /** Bytes of x and dy that one split of the weight gradient reads; its workgroups find them in the cache. */
@@ -125,9 +126,9 @@ const SPLIT_BYTES = 4 * 1024 * 1024;
 const WANTED_WORKGROUPS = 32;
 
 /** How many partial sums `conv2dWeightGradSubgroup` wants to write; the caller may give it fewer. */
-export function conv2dWeightGradSubgroupSplits(device: Device, g: Conv2dGeometry): number {
-  const { LANES, LANES_N } = subgroupLanes(device, g.outC);
-  const tiles = ceilDiv(g.kH * g.kW * roundUp4(g.inC), 4 * LANES) * ceilDiv(g.outC, 4 * LANES_N);
+export function conv2dWeightGradSubgroupSplits(device: Device, geometry: Conv2dGeometry): number {
+  const g = unfolded(geometry);
+  const tiles = subgroupTiles(subgroupLanes(device, g.outC), g.kH * g.kW * g.inC, g.outC);
   const bytes = 4 * g.n * (g.inH * g.inW * g.inC + g.outH * g.outW * g.outC);
   const wanted = Math.max(ceilDiv(bytes, SPLIT_BYTES), ceilDiv(WANTED_WORKGROUPS, tiles));
   return Math.min(wanted, 64, g.n * g.outH);
@@ -135,36 +136,35 @@ export function conv2dWeightGradSubgroupSplits(device: Device, g: Conv2dGeometry
 
 /**
  * Partial sums of dw, partials [splits,kH,kW,inC,outC], each over a part of the rows of pixels.
- * Shaders: conv2d_weight_grad_subgroup.wgsl, repack.wgsl.  Writes partials (=).
+ * Shaders: conv2d_weight_grad_subgroup.wgsl and those of packing.  Writes partials (=).
  */
 export function conv2dWeightGradSubgroup(
   ctx: Context,
   { x, dy }: { x: Tensor; dy: Tensor },
-  g: Conv2dGeometry,
+  geometry: Conv2dGeometry,
   partials: Tensor,
 ): void {
+  const g = unfolded(geometry);
   const [splits = 1] = partials.shape;
   const inC = roundUp4(g.inC);
   const outC = roundUp4(g.outC);
   const lanes = subgroupLanes(ctx.device, outC);
-  const xPacked = packChannels(ctx, x);
+  const xPacked = packInput(ctx, x, geometry);
   const dyPacked = packChannels(ctx, dy);
   const exact = inC === g.inC && outC === g.outC;
   const packedShape = [splits, g.kH, g.kW, inC, outC];
   const packed = exact ? partials : ctx.scratch(packedShape, "float32", `${partials.label} packed`);
-  const tiles = ceilDiv(g.kH * g.kW * inC, 4 * lanes.LANES) * ceilDiv(outC, 4 * lanes.LANES_N);
   ctx.dispatch({
     label: `conv2dWeightGrad ${partials.label}`,
     shader: "conv2d_weight_grad_subgroup",
     constants: { ...lanes },
     tensors: [xPacked, dyPacked, packed],
     params: {
-      ...{ n: g.n, inH: g.inH, inW: g.inW, inC, kH: g.kH, kW: g.kW, outC },
-      ...{ outH: g.outH, outW: g.outW, strideH: g.strideH, strideW: g.strideW },
-      ...{ dilationH: g.dilationH, dilationW: g.dilationW, padTop: g.padTop, padLeft: g.padLeft },
-      ...{ splits, rowsPerSplit: ceilDiv(g.n * g.outH, splits) },
+      ...conv2dParams({ ...g, inC, outC }),
+      splits,
+      rowsPerSplit: ceilDiv(g.n * g.outH, splits),
     },
-    workgroups: grid1d(ctx.device, tiles * splits),
+    workgroups: grid1d(ctx.device, splits * subgroupTiles(lanes, g.kH * g.kW * inC, outC)),
   });
   if (!exact) {
     const blocks = splits * g.kH * g.kW;
@@ -173,14 +173,49 @@ export function conv2dWeightGradSubgroup(
     repack(ctx, packed, { blocks, from, to }, partials);
     ctx.free(packed);
   }
-  if (xPacked !== x) ctx.free(xPacked);
-  if (dyPacked !== dy) ctx.free(dyPacked);
+  freeCopies(ctx, [xPacked, x], [dyPacked, dy]);
 }
 
-/** The filter with channels in fours, its channel axes exchanged if asked: [kH,kW,inC,outC] or [kH,kW,outC,inC]. */
+/**
+ * The convolution with the taps of a row taken for channels (conv2d_unfold_width.wgsl), where that wastes less than
+ * rounding one to three channels up to four: the paper's conv1 has K = 6 * 20 so, 6 * 6 * 4 otherwise.
+ */
+function unfolded(g: Conv2dGeometry): Conv2dGeometry {
+  if (!unfolds(g)) return g;
+  const { kW, inC, outW } = g;
+  return {
+    ...g,
+    ...{ inW: outW, inC: kW * inC, kW: 1 },
+    ...{ strideW: 1, dilationW: 1, padLeft: 0, padRight: 0 },
+  };
+}
+
+function unfolds({ kW, inC }: Conv2dGeometry): boolean {
+  return inC < 4 && kW > 1;
+}
+
+/** x [n,inH,inW,inC] with channels in fours; with the taps of a row as channels where `unfolded` says so. */
+function packInput(ctx: Context, x: Tensor, g: Conv2dGeometry): Tensor {
+  if (!unfolds(g)) return packChannels(ctx, x);
+  const yC = roundUp4(g.kW * g.inC);
+  const packed = ctx.scratch([g.n, g.inH, g.outW, yC], "float32", `${x.label} unfolded`);
+  const { inW, inC, kW, outW, strideW, dilationW, padLeft } = g;
+  const rows = g.n * g.inH;
+  ctx.dispatch({
+    label: `unfold ${x.label}`,
+    shader: "conv2d_unfold_width",
+    constants: { WG_SIZE: 64 },
+    tensors: [x, packed],
+    params: { rows, inW, inC, kW, outW, yC, strideW, dilationW, padLeft },
+    workgroups: grid1d(ctx.device, ceilDiv(rows * outW, 64)),
+  });
+  return packed;
+}
+
+/** The filter with channels in fours, as [kH,kW,inC,outC] or, with its channel axes exchanged, [kH,kW,outC,inC]. */
 function packFilter(ctx: Context, w: Tensor, g: Conv2dGeometry, transpose: boolean): Tensor {
   const { kH, kW, inC, outC } = g;
-  if (!transpose && inC % 4 === 0 && outC % 4 === 0) return w;
+  if (!transpose && inC % 4 === 0 && outC % 4 === 0) return reshape(w, [kH, kW, inC, outC]);
   const rows = roundUp4(transpose ? outC : inC);
   const columns = roundUp4(transpose ? inC : outC);
   const packed = ctx.scratch([kH, kW, rows, columns], "float32", `${w.label} packed`);
@@ -194,20 +229,16 @@ function packFilter(ctx: Context, w: Tensor, g: Conv2dGeometry, transpose: boole
 /** x [...,c] itself, or a copy with zeros behind its channels where c is no multiple of four. */
 function packChannels(ctx: Context, x: Tensor): Tensor {
   const c = x.shape.at(-1) ?? 1;
-  if (c % 4 === 0) return x;
-  const packed = scratchLike(ctx, withChannels(x, roundUp4(c)));
+  const row = roundUp4(c);
+  if (c === row) return x;
+  const packed = ctx.scratch([...x.shape.slice(0, -1), row], "float32", `${x.label} packed`);
   const rows = elementCount(x.shape) / c;
   const from = { row: c, rows, columns: c };
-  repack(ctx, x, { blocks: 1, from, to: { row: roundUp4(c), rows, columns: roundUp4(c) } }, packed);
+  repack(ctx, x, { blocks: 1, from, to: { row, rows, columns: row } }, packed);
   return packed;
 }
 
-/** What a tensor would be with another number of channels; for sizes only. */
-function withChannels(tensor: Tensor, channels: number): Tensor {
-  const shape: Shape = [...tensor.shape.slice(0, -1), channels];
-  return { ...tensor, shape, label: `${tensor.label} packed` };
-}
-
-function scratchLike(ctx: Context, { shape, label }: Tensor): Tensor {
-  return ctx.scratch(shape, "float32", label);
+/** Frees each first tensor of a pair that is not the second: a copy of it. */
+function freeCopies(ctx: Context, ...pairs: readonly (readonly [Tensor, Tensor])[]): void {
+  for (const [copy, original] of pairs) if (copy.buffer !== original.buffer) ctx.free(copy);
 }

@@ -6,7 +6,7 @@ import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
 import { sizeBytes } from "../tensor.ts";
 import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";
 import { repack, roundUp4 } from "./repack.ts";
-import { subgroupLanes } from "./subgroup.ts";
+import { subgroupLanes, subgroupTiles } from "./subgroup.ts";
 import { sumSplits } from "./sum_splits.ts";
 
 /** Workgroups that keep the cores evenly busy; with fewer tiles than that, k is split. */
@@ -34,7 +34,7 @@ export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
   const a = packView(ctx, matmul.a, aRows, aColumns);
   const b = packView(ctx, matmul.b, bRows, bColumns);
   const lanes = subgroupLanes(ctx.device, n);
-  const tiles = ceilDiv(m, 4 * lanes.LANES) * ceilDiv(n, 4 * lanes.LANES_N);
+  const tiles = subgroupTiles(lanes, m, n);
   const splits = exact && c.rowLength === n ? splitsOf(ctx, matmul, tiles) : 1;
   const direct = exact && splits === 1;
   const out = direct

@@ -22,6 +22,11 @@ export function subgroupLanes(device: Pick<Device, "subgroupSize">, columns: num
   return { LANES, LANES_N: best };
 }
 
+/** Workgroups for a product of rows x columns: each computes 4 * LANES rows by 4 * LANES_N columns. */
+export function subgroupTiles({ LANES, LANES_N }: Lanes, rows: number, columns: number): number {
+  return ceilDiv(rows, 4 * LANES) * ceilDiv(columns, 4 * LANES_N);
+}
+
 /** Why an adapter cannot run these shaders; undefined where it can. */
 export function subgroupUnsupported(device: Pick<Device, "subgroupSize">): string | undefined {
   const size = device.subgroupSize;
