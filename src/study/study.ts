@@ -11,14 +11,7 @@ import { trainingFlops } from "../nn/summary.ts";
 import { Sequential } from "../nn/model.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { writeReport } from "./report.ts";
-import type {
-  DataSetChoice,
-  Preset,
-  SeedStatistics,
-  StudyResults,
-  TestId,
-  TestResult,
-} from "./results.ts";
+import type { DataSetChoice, Preset, SeedStatistics, StudyResults, TestId } from "./results.ts";
 import {
   neededPretraining,
   plannedFlops,
