@@ -7,7 +7,8 @@ import { existsSync } from "node:fs";
 import { CheckpointError } from "../gpu/errors.ts";
 import { loadWeights, saveModel, tensorToWrite, type ModelInfo } from "../nn/weights.ts";
 import type { Sequential } from "../nn/model.ts";
-import { openSafetensors } from "../safetensors.ts";
+import type { NetworkConfig } from "../nn/network.ts";
+import { openSafetensors, type SafetensorsFile } from "../safetensors.ts";
 import type { EpochRecord } from "./history.ts";
 import type { Moments } from "./step.ts";
 
@@ -58,6 +59,8 @@ export interface RunIdentity {
   readonly count: number;
   readonly optimizer: Readonly<Record<string, number>>;
   readonly augment: unknown;
+  readonly classWeights: unknown;
+  readonly crop: number;
 }
 
 /** Writes a checkpoint beside the last one and renames it into place. @throws CheckpointError */
@@ -106,12 +109,7 @@ export async function loadCheckpoint(
           `it belongs to another run: ${key} was ${was}, now it is ${is}; resume with the same settings or choose another --out`,
         );
     }
-    const frozen = moments.find(({ parameter }) => !file.tensors.has(`adamax.m.${parameter.name}`));
-    if (frozen)
-      throw new CheckpointError(
-        path,
-        `it belongs to another run: ${frozen.parameter.name} was frozen there; resume with the same --freeze`,
-      );
+    checkLayers(file, model);
     await loadWeights(model, file);
     for (const { parameter, m, u } of moments) {
       model.device.write(m, await file.read(`adamax.m.${parameter.name}`));
@@ -120,5 +118,20 @@ export async function loadCheckpoint(
     return { ...initialState(0), ...(JSON.parse(state) as RunState) };
   } finally {
     await file.close();
+  }
+}
+
+/** Layers must agree in all they are set to, also in what leaves the weights' shapes alone: slopes, rates, freezing. */
+function checkLayers({ path, metadata }: SafetensorsFile, model: Sequential): void {
+  const before = (JSON.parse(metadata["network"] ?? "{}") as Partial<NetworkConfig>).layers ?? [];
+  const now = model.config().layers;
+  for (let i = 0; i < Math.max(before.length, now.length); i++) {
+    const [was, is] = [JSON.stringify(before[i]), JSON.stringify(now[i])];
+    if (was !== is)
+      throw new CheckpointError(
+        path,
+        `it belongs to another run: layer ${i + 1} was ${was ?? "not there"}, now it is ${is ?? "not there"}; ` +
+          `resume with the same network and --freeze or choose another --out`,
+      );
   }
 }

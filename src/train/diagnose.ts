@@ -43,7 +43,7 @@ export async function firstNonFinite(
     allFinite(ctx, { x, step: stepTensor }, status);
   };
   training.write(batch, step);
-  const program = await device.record("replay", (ctx) => {
+  const replay = (ctx: Context) => {
     for (const { name, value } of model.parameters())
       check(ctx, `${name}: value before the step`, value);
     training.recordGradients(
@@ -56,7 +56,8 @@ export async function firstNonFinite(
         check(ctx, "the loss", rowLoss);
       },
     );
-  });
+  };
+  const program = await device.record("replay", replay, training.largest);
   for (const { parameter } of training.moments) delete parameter.grad;
   device.submit(program);
   let found: string | undefined;

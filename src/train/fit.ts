@@ -97,6 +97,8 @@ class Run {
       count: set.count,
       optimizer,
       augment: options.augment ?? false,
+      classWeights: options.classWeights ?? null,
+      crop: set.crop,
     };
   }
 
@@ -321,10 +323,7 @@ class Run {
 
   /** Where the best weights wait: beside the checkpoint, so that a resumed run still has them. */
   get #bestPath(): string {
-    const { checkpoint } = this.#options;
-    if (!checkpoint)
-      throw new Error("fit: bestWeights needs a checkpoint path, beside which the best are kept");
-    return join(dirname(checkpoint.path), "best.safetensors");
+    return join(dirname(this.#options.checkpoint?.path ?? ""), "best.safetensors");
   }
 
   async #keepBest(record: EpochRecord): Promise<void> {

@@ -87,9 +87,11 @@ export function checkFitOptions(options: FitOptions, set: ImageSet, classCount: 
   integer("epochs", epochs, 1);
   integer("batchSize", batchSize, 1);
   integer("logEvery", logEvery, 1, LOG_SLOTS);
-  if (!(optimizer.learningRate > 0))
+  const { learningRate, beta1 } = optimizer;
+  // The first step's rate, corrected for its bias; were it infinite, weights would be lost before any gradient is.
+  if (!(learningRate > 0 && Number.isFinite(Math.fround(learningRate / (1 - beta1)))))
     throw new RangeError(
-      `fit: learningRate: expected a number above 0, got ${optimizer.learningRate}`,
+      `fit: learningRate: expected a number above 0, within float32, got ${learningRate}`,
     );
   if (set.count === 0) throw new RangeError(`fit: data set ${set.name} has no images`);
   if (set.classes.length !== classCount)
@@ -113,6 +115,10 @@ export function checkFitOptions(options: FitOptions, set: ImageSet, classCount: 
   if (options.bestWeights?.startsWith("val") && !options.validation)
     throw new RangeError(
       `fit: ${options.bestWeights} chooses the best weights, but no validation images were given`,
+    );
+  if (options.bestWeights && !options.checkpoint)
+    throw new RangeError(
+      "fit: bestWeights: expected a checkpoint, beside which the best are kept, got none; give its path",
     );
 }
 
