@@ -31,20 +31,24 @@ export class Program {
   /** The scratch tensors, as a program recorded with `scratchFrom` borrows them. */
   readonly scratch: readonly Tensor[];
   readonly #params: GPUBuffer | undefined;
+  readonly #lender: Program | undefined;
   #destroyed = false;
 
+  /** Called by `device.record`. @param lender the program whose scratch memory this one uses too */
   constructor(
     device: Device,
     label: string,
     commands: readonly Command[],
     scratch: readonly Tensor[],
     params: GPUBuffer | undefined,
+    lender: Program | undefined,
   ) {
     this.#device = device;
     this.label = label;
     this.#commands = commands;
     this.scratch = scratch;
     this.#params = params;
+    this.#lender = lender;
   }
 
   /** What the program dispatches, in order: for tests, profiles and a look at what a model does. */
@@ -54,10 +58,16 @@ export class Program {
     );
   }
 
+  /** Fails once the program, or the one whose scratch memory it shares, was destroyed. @throws DeviceError */
+  expectAlive(): void {
+    if (this.#destroyed)
+      throw new DeviceError(`program "${this.label}": used after destroy()`, "validation");
+    this.#lender?.expectAlive();
+  }
+
   /** Writes the program into an encoder. */
   encode(encoder: GPUCommandEncoder): void {
-    if (this.#destroyed)
-      throw new DeviceError(`program "${this.label}": run after destroy()`, "validation");
+    this.expectAlive();
     let pass: GPUComputePassEncoder | undefined;
     for (const command of this.#commands) {
       if (command.kind === "copy") {
@@ -74,9 +84,11 @@ export class Program {
 
   /**
    * Runs once with every dispatch in a pass of its own and returns their GPU times.
+   * @param expectedMs how long it should take; the host sleeps through most of it (see `Device.read`)
    * @throws DeviceError when the adapter has no timestamp queries
    */
-  async time(): Promise<DispatchTime[]> {
+  async time(expectedMs = 0): Promise<DispatchTime[]> {
+    this.expectAlive();
     const { handle } = this.#device;
     if (!handle.features.has("timestamp-query"))
       throw new DeviceError(
@@ -108,15 +120,17 @@ export class Program {
     }
     encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
     handle.queue.submit([encoder.finish()]);
-    const words = await this.#device.read({
+    const timestamps: Tensor = {
       buffer: resolved,
       offsetBytes: 0,
       shape: [count * 2],
       dtype: "uint32",
       label: "timestamps",
+    };
+    const words = await this.#device.read(timestamps).finally(() => {
+      resolved.destroy();
+      querySet.destroy();
     });
-    resolved.destroy();
-    querySet.destroy();
     const ns = (index: number) => (words[index * 2] ?? 0) + (words[index * 2 + 1] ?? 0) * 2 ** 32;
     return dispatches.map(({ label, shader }, i) => ({
       label,
@@ -167,7 +181,9 @@ export async function record(
   build: (ctx: Context) => void,
   scratchFrom?: Program,
 ): Promise<Program> {
-  const recorder = new Recorder(device, scratchFrom?.scratch ?? []);
+  device.check();
+  scratchFrom?.expectAlive();
+  const recorder = new Recorder(device, scratchFrom);
   try {
     build(recorder);
     return await recorder.finish(label);
@@ -182,13 +198,16 @@ class Recorder implements Context {
   readonly #recorded: (Dispatch | { from: Tensor; to: Tensor })[] = [];
   /** Scratch tensors that are free to be used again within this program. */
   readonly #free: Tensor[];
+  readonly #lender: Program | undefined;
   readonly #borrowed: readonly Tensor[];
   readonly #scratch: Tensor[] = [];
+  #params: GPUBuffer | undefined;
 
-  constructor(device: Device, borrowed: readonly Tensor[]) {
+  constructor(device: Device, lender: Program | undefined) {
     this.device = device;
-    this.#borrowed = borrowed;
-    this.#free = [...borrowed];
+    this.#lender = lender;
+    this.#borrowed = lender?.scratch ?? [];
+    this.#free = [...this.#borrowed];
   }
 
   dispatch(dispatch: Dispatch): void {
@@ -242,6 +261,7 @@ class Recorder implements Context {
 
   abandon(): void {
     this.device.release(...this.#scratch);
+    this.#params?.destroy();
   }
 
   async finish(label: string): Promise<Program> {
@@ -254,15 +274,16 @@ class Recorder implements Context {
     );
     const stride = Math.max(this.device.limits.minUniformBufferOffsetAlignment, 16);
     const { bytes, offsets } = packAll(this.#recorded, pipelines, stride);
-    const params = bytes.length > 0 ? uploadParams(this.device, label, bytes) : undefined;
+    if (bytes.length > 0) this.#params = uploadParams(this.device, label, bytes);
     const commands = this.#recorded.map((entry, i): Command => {
       const pipeline = pipelines[i];
       if (!("shader" in entry) || !pipeline)
         return { kind: "copy", ...(entry as { from: Tensor; to: Tensor }) };
-      const groups = bindGroups(this.device, entry, pipeline, params, offsets[i] ?? 0);
+      const groups = bindGroups(this.device, entry, pipeline, this.#params, offsets[i] ?? 0);
       return { kind: "dispatch", dispatch: entry, pipeline, groups };
     });
-    return new Program(this.device, label, commands, this.#scratch, params);
+    await this.device.settle();
+    return new Program(this.device, label, commands, this.#scratch, this.#params, this.#lender);
   }
 }
 
@@ -277,8 +298,9 @@ function packAll(
   recorded.forEach((entry, i) => {
     const shader = pipelines[i]?.shader;
     offsets.push(end);
-    if (!("shader" in entry) || !shader || shader.params.length === 0) return;
+    if (!("shader" in entry) || !shader) return;
     const block = packParams(shader, entry.params ?? {});
+    if (shader.params.length === 0) return;
     blocks.push({ at: end, block });
     end += Math.ceil(block.byteLength / stride) * stride;
   });
