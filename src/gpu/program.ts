@@ -127,7 +127,7 @@ export class Program {
       dtype: "uint32",
       label: "timestamps",
     };
-    const words = await this.#device.read(timestamps).finally(() => {
+    const words = await this.#device.read(timestamps, expectedMs).finally(() => {
       resolved.destroy();
       querySet.destroy();
     });
