@@ -236,8 +236,11 @@ export class Sequential {
         if (grad) pass.observe?.(ctx, { layer, kind: "parameter gradient", name, tensor: grad });
       if (!dx) break;
       pass.observe?.(ctx, { layer, kind: "input gradient", name: layer.name, tensor: dx });
-      if (dx.buffer !== dy.buffer && dy !== dLogits) ctx.free(dy);
-      if (y.buffer !== input.buffer && dy !== dLogits) ctx.free(y);
+      // Buffers, not tensors: a layer that passes its input on gives back what it got, perhaps in another shape.
+      if (dy.buffer !== dLogits.buffer) {
+        if (dx.buffer !== dy.buffer) ctx.free(dy);
+        if (y.buffer !== input.buffer) ctx.free(y);
+      }
       dy = dx;
     }
   }

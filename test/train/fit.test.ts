@@ -8,6 +8,7 @@ import { DEFAULT_AUGMENTATION } from "../../src/data/augment.ts";
 import type { ImageSet } from "../../src/data/dataset.ts";
 import { accuracy, argmax, meanCrossEntropy } from "../../src/metrics/accuracy.ts";
 import { Sequential } from "../../src/nn/model.ts";
+import type { LayerConfig } from "../../src/nn/layer.ts";
 import type { NetworkConfig } from "../../src/nn/network.ts";
 import { readSafetensors } from "../../src/safetensors.ts";
 import { fit, type FitResult } from "../../src/train/fit.ts";
@@ -187,6 +188,37 @@ describe("fit", () => {
     const { history } = await trained({ batchSize: 64 });
     expect(history).to.have.length(1);
     expect(history[0]!.loss).to.be.within(0.5, 3);
+  });
+
+  it("trains networks whose last layers pass their input on, and such as start with them", async () => {
+    const body: LayerConfig[] = [
+      { type: "Conv2D", name: "conv1", filters: 4, kernelSize: [3, 3], strides: [3, 3] },
+      { type: "LeakyReLU", name: "relu1", slope: 0.3 },
+    ];
+    const convolutional = { type: "Conv2D", name: "conv2", filters: 3, kernelSize: [4, 4] };
+    const ends: LayerConfig[][] = [
+      [...body, convolutional, { type: "Flatten", name: "flatten" }],
+      [
+        { type: "Dropout", name: "drop0", rate: 0 },
+        ...body,
+        convolutional,
+        { type: "Flatten", name: "flatten" },
+        { type: "Dropout", name: "drop1", rate: 0 },
+        { type: "Softmax", name: "softmax" },
+      ],
+      [
+        { type: "Flatten", name: "flatten" },
+        { type: "Dense", name: "dense1", units: 3 },
+        { type: "LeakyReLU", name: "relu1", slope: 0.3 },
+        { type: "Dropout", name: "drop1", rate: 0.1 },
+      ],
+    ];
+    for (const layers of ends) {
+      const network = { input: [12, 12, 3] as const, layers };
+      const options = { epochs: 6, optimizer: { learningRate: 0.01 } };
+      const { history } = await trained(options, { network });
+      expect(history.at(-1)!.loss).to.be.below(0.9 * history[0]!.loss);
+    }
   });
 
   it("validates after each epoch, without dropout", async () => {
