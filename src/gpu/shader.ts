@@ -3,11 +3,14 @@
  *
  * A shader file is WGSL with two additions, both invisible to a reader who does not care:
  * - `// lib: philox, index` appends `shaders/lib/philox.wgsl` and `index.wgsl` after the file;
- * - `#unroll i ROWS` ... `#end` repeats the lines between for i = 0 .. ROWS-1, writing `$i` as that number.
+ * - `#unroll i ROWS` ... `#end` repeats the lines between for i = 0 .. ROWS-1, writing `$i` as that number; the count
+ *   may be a number or a constant, divided by another (`#unroll j THREAD_N / 4`).
  * Constants that the file declares as `override` are set at pipeline creation; the others (tile sizes of register
- * arrays, counts of `#unroll`) are appended as `const`, and a type, e.g. `Value: "vec4f"`, as `alias`. All additions keep the line numbers of the file on disk.
+ * arrays, counts of `#unroll`) are appended as `const`, and a type, e.g. `Value: "vec4f"`, as `alias`. All additions
+ * keep the line numbers of the file on disk.
  */
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { ShaderError } from "./errors.ts";
 
 export type Constants = Readonly<Record<string, number | boolean | "f32" | "vec4f">>;
@@ -21,26 +24,31 @@ export interface Shader {
   readonly bindings: readonly ("read" | "read_write")[];
   /** Fields of `struct Params` (group 1 binding 0), in order; empty without one. */
   readonly params: readonly { readonly name: string; readonly type: "u32" | "i32" | "f32" }[];
+  /** The files that `code` consists of, and the line (from 1) on which each begins. */
+  readonly files: readonly { readonly file: string; readonly firstLine: number }[];
 }
 
 /** `shaders/` lies beside `src/`, in the repository as in `dist/`. */
 const SHADER_FOLDER = new URL("../../shaders/", import.meta.url);
 
 /**
- * Reads `shaders/NAME.wgsl` and prepares it for the given constants.
- * @throws ShaderError when the file is missing or does not mention a constant.
+ * Reads `NAME.wgsl` and prepares it for the given constants.
+ * @param folder where the file lies, a URL that ends with a slash; `lib/` is always this project's
+ * @throws ShaderError when the file is missing or does not use a constant.
  */
-export function loadShader(name: string, constants: Constants): Shader {
-  const source = readShaderFile(`${name}.wgsl`);
-  return prepareShader(name, source, constants, (lib) => readShaderFile(`lib/${lib}.wgsl`));
+export function loadShader(name: string, constants: Constants, folder = SHADER_FOLDER): Shader {
+  const source = readShaderFile(`${name}.wgsl`, folder);
+  return prepareShader(name, source, constants, (lib) =>
+    readShaderFile(`lib/${lib}.wgsl`, SHADER_FOLDER),
+  );
 }
 
-function readShaderFile(file: string): string {
+function readShaderFile(file: string, folder: URL): string {
   try {
-    return readFileSync(new URL(file, SHADER_FOLDER), "utf8");
+    return readFileSync(new URL(file, folder), "utf8");
   } catch (cause) {
     throw new ShaderError(
-      `shader ${file}: cannot be read from ${SHADER_FOLDER.pathname}`,
+      `shader ${file}: cannot be read from ${fileURLToPath(folder)}`,
       { file },
       { cause },
     );
@@ -56,31 +64,45 @@ export function prepareShader(
 ): Shader {
   const libs = [...source.matchAll(/^\/\/ lib: (.+)$/gm)]
     .flatMap((match) => (match[1] ?? "").split(","))
-    .map((lib) => readLib(lib.trim()));
-  const declared = new Set([...source.matchAll(/^override (\w+)/gm)].map((match) => match[1]));
+    .map((lib) => ({ file: `lib/${lib.trim()}.wgsl`, text: readLib(lib.trim()) }));
+  const wgsl = source.replace(/\/\/.*$/gm, "");
+  const declared = new Set([...wgsl.matchAll(/^override (\w+)/gm)].map((match) => match[1]));
   const overrides: Record<string, number> = {};
   const consts: string[] = [];
   for (const [constant, value] of Object.entries(constants)) {
-    if (!new RegExp(`\\b${constant}\\b`).test(source))
-      throw new ShaderError(
-        `${name}.wgsl: constant ${constant} was given, but the file does not use it`,
-        { file: `${name}.wgsl` },
-      );
-    if (declared.has(constant)) overrides[constant] = Number(value);
-    else if (typeof value === "string") consts.push(`alias ${constant} = ${value};`);
+    if (!new RegExp(`\\b${constant}\\b`).test(wgsl))
+      throw refusal(name, `: constant ${constant} was given, but the file does not use it`);
+    if (declared.has(constant)) {
+      if (typeof value === "string")
+        throw refusal(name, `: override ${constant} is no type, got ${value}`);
+      overrides[constant] = Number(value);
+    } else if (typeof value === "string") consts.push(`alias ${constant} = ${value};`);
     else consts.push(`const ${constant} = ${value};`);
   }
-  const code = [unroll(name, source, constants), ...libs, ...consts].join("\n");
+  const parts = [{ file: `${name}.wgsl`, text: unroll(name, source, constants) }, ...libs];
+  let firstLine = 1;
+  const files = parts.map(({ file, text }) => {
+    const part = { file, firstLine };
+    firstLine += text.split("\n").length;
+    return part;
+  });
   return {
     name,
-    code,
+    code: [...parts.map((part) => part.text), ...consts].join("\n"),
     overrides,
-    bindings: parseBindings(name, source),
-    params: parseParams(source),
+    bindings: parseBindings(name, wgsl),
+    params: parseParams(name, wgsl),
+    files,
   };
 }
 
-/** Expands `#unroll` blocks, innermost last, each onto the line of its `#unroll` so that line numbers stay. */
+/** An error whose message starts with the shader's file. */
+function refusal(name: string, text: string): ShaderError {
+  const file = `${name}.wgsl`;
+  return new ShaderError(`${file}${text}`, { file });
+}
+
+/** Expands `#unroll` blocks, inner ones first, each onto the line of its `#unroll` so that line numbers stay. */
 function unroll(name: string, source: string, constants: Constants): string {
   const lines = source.split("\n");
   const open: { index: number; variable: string; count: number }[] = [];
@@ -88,21 +110,26 @@ function unroll(name: string, source: string, constants: Constants): string {
     const line = lines[index] ?? "";
     const start = /^\s*#unroll (\w+) (\w+)(?: \/ (\w+))?\s*$/.exec(line);
     if (start) {
-      const [, variable = "", countText = "", divisor = "1"] = start;
-      const count =
-        evaluate(name, index, countText, constants) / evaluate(name, index, divisor, constants);
-      if (!Number.isInteger(count))
-        throw new ShaderError(
-          `${name}.wgsl:${index + 1} #unroll: ${countText} / ${divisor} is no integer`,
-          { file: `${name}.wgsl` },
+      const [, variable = "", count = "", divisor = "1"] = start;
+      const value = (text: string): number => {
+        const given = /^\d+$/.test(text) ? Number(text) : constants[text];
+        if (typeof given !== "number")
+          throw refusal(
+            name,
+            `:${index + 1} #unroll: no constant ${text} was given, or it is no number`,
+          );
+        return given;
+      };
+      const quotient = value(count) / value(divisor);
+      if (!Number.isInteger(quotient) || quotient < 0)
+        throw refusal(
+          name,
+          `:${index + 1} #unroll: ${count} / ${divisor} = ${quotient} is no count`,
         );
-      open.push({ index, variable, count });
+      open.push({ index, variable, count: quotient });
     } else if (/^\s*#end\s*$/.test(line)) {
       const block = open.pop();
-      if (!block)
-        throw new ShaderError(`${name}.wgsl:${index + 1} #end without #unroll`, {
-          file: `${name}.wgsl`,
-        });
+      if (!block) throw refusal(name, `:${index + 1} #end without #unroll`);
       const body = lines
         .slice(block.index + 1, index)
         .map((text) => text.replace(/\/\/.*$/, "").trim())
@@ -117,73 +144,61 @@ function unroll(name: string, source: string, constants: Constants): string {
     }
   }
   const left = open.pop();
-  if (left)
-    throw new ShaderError(`${name}.wgsl:${left.index + 1} #unroll without #end`, {
-      file: `${name}.wgsl`,
-    });
+  if (left) throw refusal(name, `:${left.index + 1} #unroll without #end`);
   return lines.join("\n");
 }
 
-function evaluate(name: string, index: number, text: string, constants: Constants): number {
-  const value = /^\d+$/.test(text) ? Number(text) : Number(constants[text]);
-  if (!Number.isInteger(value))
-    throw new ShaderError(`${name}.wgsl:${index + 1} #unroll: no constant ${text} was given`, {
-      file: `${name}.wgsl`,
-    });
-  return value;
-}
-
-function parseBindings(name: string, source: string): ("read" | "read_write")[] {
+function parseBindings(name: string, wgsl: string): ("read" | "read_write")[] {
   const found = [
-    ...source.matchAll(/@group\(0\) @binding\((\d+)\)\s*var<storage, (read|read_write)>/g),
+    ...wgsl.matchAll(/@group\(0\) @binding\((\d+)\)\s*var<storage, (read|read_write)>/g),
   ];
   found.forEach((match, index) => {
     if (Number(match[1]) !== index)
-      throw new ShaderError(
-        `${name}.wgsl: bindings of group 0 must be numbered in order; found ${match[1]} at ${index}`,
-        { file: `${name}.wgsl` },
+      throw refusal(
+        name,
+        `: bindings of group 0 must be numbered in order; found ${match[1] ?? ""} at ${index}`,
       );
   });
   return found.map((match) => match[2] as "read" | "read_write");
 }
 
-function parseParams(source: string): Shader["params"] {
-  const body = /struct Params \{([^}]*)\}/.exec(source)?.[1] ?? "";
-  return [...body.replace(/\/\/.*$/gm, "").matchAll(/(\w+)\s*:\s*(u32|i32|f32)/g)].map((match) => ({
-    name: match[1] ?? "",
-    type: match[2] as "u32" | "i32" | "f32",
-  }));
+function parseParams(name: string, wgsl: string): Shader["params"] {
+  const body = /struct Params \{([^}]*)\}/.exec(wgsl)?.[1] ?? "";
+  return [...body.matchAll(/(\w+)\s*:\s*(\w+)/g)].map(([, field = "", type = ""]) => {
+    if (type !== "u32" && type !== "i32" && type !== "f32")
+      throw refusal(name, `: params.${field} is a ${type}; fields are u32, i32 or f32`);
+    return { name: field, type };
+  });
 }
 
+/** The values that a field of each type holds; a fraction or an overflow would be rounded or wrapped in silence. */
+const HOLDS = {
+  u32: (value: number) => Number.isInteger(value) && value >= 0 && value < 2 ** 32,
+  i32: (value: number) => Number.isInteger(value) && value >= -(2 ** 31) && value < 2 ** 31,
+  f32: (value: number) => Number.isFinite(Math.fround(value)),
+} as const;
+
 /**
- * Packs values by field name as `struct Params` lays them out.
+ * Packs values by field name as `struct Params` lays them out: 4 bytes each, little-endian, padded to a multiple of 16.
  * @throws ShaderError naming a field that is missing, unknown or no number of its type.
  */
 export function packParams(shader: Shader, values: Readonly<Record<string, number>>): ArrayBuffer {
   const bytes = new ArrayBuffer(Math.max(16, Math.ceil((shader.params.length * 4) / 16) * 16));
   const view = new DataView(bytes);
-  const unknown = Object.keys(values).find(
-    (key) => !shader.params.some((field) => field.name === key),
-  );
+  const names = shader.params.map((field) => field.name);
+  const unknown = Object.keys(values).find((key) => !names.includes(key));
   if (unknown !== undefined)
-    throw new ShaderError(
-      `${shader.name}.wgsl: params has no field ${unknown}; it has ${shader.params.map((f) => f.name).join(", ")}`,
-      { file: `${shader.name}.wgsl` },
+    throw refusal(
+      shader.name,
+      `: params has no field ${unknown}; it has ${names.join(", ") || "none"}`,
     );
-  shader.params.forEach((field, index) => {
-    const value = values[field.name];
-    if (value === undefined)
-      throw new ShaderError(`${shader.name}.wgsl: params.${field.name} was not given`, {
-        file: `${shader.name}.wgsl`,
-      });
-    const low = field.type === "u32" ? 0 : -(2 ** 31);
-    if (field.type !== "f32" && !(Number.isInteger(value) && value >= low && value < 2 ** 32))
-      throw new ShaderError(
-        `${shader.name}.wgsl: params.${field.name} is a ${field.type}, got ${value}`,
-        { file: `${shader.name}.wgsl` },
-      );
-    if (field.type === "f32") view.setFloat32(index * 4, value, true);
-    else if (field.type === "u32") view.setUint32(index * 4, value, true);
+  shader.params.forEach(({ name, type }, index) => {
+    const value = values[name];
+    if (value === undefined) throw refusal(shader.name, `: params.${name} was not given`);
+    if (!HOLDS[type](value))
+      throw refusal(shader.name, `: params.${name} is a ${type}, got ${value}`);
+    if (type === "f32") view.setFloat32(index * 4, value, true);
+    else if (type === "u32") view.setUint32(index * 4, value, true);
     else view.setInt32(index * 4, value, true);
   });
   return bytes;
