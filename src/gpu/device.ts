@@ -1,6 +1,7 @@
 /**
  * The device: tensors in pooled buffers, compiled pipelines, uploads, reads, and waiting that leaves the cores alone.
  */
+import { totalmem } from "node:os";
 import {
   elementCount,
   formatShape,
@@ -11,7 +12,7 @@ import {
 } from "../tensor.ts";
 import { openAdapter, type OpenAdapterOptions, type OpenedAdapter } from "./adapter.ts";
 import type { Context } from "./context.ts";
-import { DeviceError, ShaderError } from "./errors.ts";
+import { DeviceError, ShaderError, ShapeError } from "./errors.ts";
 import { Program, record } from "./program.ts";
 import { loadShader, type Constants, type Shader } from "./shader.ts";
 
@@ -20,6 +21,13 @@ export type TypedArray = Float32Array | Int32Array | Uint32Array | Uint8Array;
 export interface DeviceOptions extends OpenAdapterOptions {
   /** Bind at most this many bytes at once, below what the adapter allows; makes windows testable on small tensors. */
   readonly maxBindingBytes?: number;
+  /**
+   * Refuse tensors beyond this many bytes in all. Default: on a software adapter the machine's memory, since its driver
+   * does not notice that memory is short and crashes on first use; else no limit but the adapter's own.
+   */
+  readonly maxMemoryBytes?: number;
+  /** Where shaders lie, a URL that ends with a slash. Default: those of this project. */
+  readonly shaderFolder?: URL;
 }
 
 /** Limits that are worth having beyond WebGPU's defaults; each is requested as the adapter offers it. */
@@ -69,11 +77,19 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const requiredLimits: Record<string, number> = {};
   for (const limit of WANTED_LIMITS) requiredLimits[limit] = adapter.limits[limit];
   const requiredFeatures = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));
-  const handle = await adapter.requestDevice({
-    label: "tuningfork",
-    requiredLimits,
-    requiredFeatures: requiredFeatures as GPUFeatureName[],
-  });
+  const handle = await adapter
+    .requestDevice({
+      label: "tuningfork",
+      requiredLimits,
+      requiredFeatures: requiredFeatures as GPUFeatureName[],
+    })
+    .catch((cause: unknown) => {
+      throw new DeviceError(
+        `device: ${opened.summary.description} gave no device: ${textOf(cause)}`,
+        "no-adapter",
+        { cause },
+      );
+    });
   return new Device(opened, handle, options);
 }
 
@@ -85,8 +101,10 @@ export class Device {
   readonly maxBindingBytes: number;
   /** Lanes of a subgroup where the adapter has the feature and one fixed size, else 0. */
   readonly subgroupSize: number;
-  /** Dawn's instance: collected while the device lives, it takes the process down; kept for ever, it keeps Node running. */
+  /** Dawn's instance: collected while the device lives, it takes the process down. */
   readonly #instance: { gpu?: GPU };
+  readonly #maxMemoryBytes: number;
+  readonly #shaderFolder: URL | undefined;
   readonly #pipelines = new Map<string, Promise<Pipeline>>();
   readonly #freeBuffers = new Map<number, GPUBuffer[]>();
   readonly #live = new Map<GPUBuffer, number>();
@@ -98,6 +116,8 @@ export class Device {
   #submits = 0;
   #reads = 0;
   #failure: DeviceError | undefined;
+  /** Allocations whose outcome Dawn has not told yet. */
+  readonly #allocations = new Set<Promise<void>>();
   #destroyed = false;
 
   constructor(opened: OpenedAdapter, handle: GPUDevice, options: DeviceOptions) {
@@ -109,6 +129,9 @@ export class Device {
       handle.limits.maxStorageBufferBindingSize,
       options.maxBindingBytes ?? Number.POSITIVE_INFINITY,
     );
+    this.#maxMemoryBytes =
+      options.maxMemoryBytes ?? (opened.summary.software ? hostMemoryBytes() : Infinity);
+    this.#shaderFolder = options.shaderFolder;
     const { subgroupMinSize, subgroupMaxSize } = opened.summary;
     const fixed = subgroupMinSize > 0 && subgroupMinSize === subgroupMaxSize;
     this.subgroupSize = handle.features.has("subgroups") && fixed ? subgroupMinSize : 0;
@@ -117,29 +140,46 @@ export class Device {
       this.#fail(event.error);
     });
     void handle.lost.then((info) => {
-      if (!this.#destroyed)
-        this.#failure ??= new DeviceError(`device: lost (${info.reason}): ${info.message}`, "lost");
+      this.#failure = new DeviceError(
+        `device: lost (${info.reason}): ${info.message || "no reason given"}; open another one`,
+        "lost",
+      );
     });
   }
 
   #fail(error: GPUError): void {
     const memory = error.constructor.name === "GPUOutOfMemoryError";
     this.#failure ??= new DeviceError(
-      `device: ${error.message}`,
+      `device: ${error.message.trim()}`,
       memory ? "out-of-memory" : "validation",
     );
   }
 
-  /** Throws the first error that the device reported since it was last asked. @throws DeviceError */
+  /**
+   * Throws the first error that the device reported since it was last asked; once lost, it says so every time.
+   * @throws DeviceError
+   */
   check(): void {
-    const failure = this.#failure;
-    this.#failure = undefined;
-    if (failure) throw failure;
     if (this.#destroyed) throw new DeviceError("device: used after destroy()", "lost");
+    // What a failed allocation invalidates fails too, and is reported sooner: wait for the cause.
+    const failure = this.#allocations.size === 0 ? this.#failure : undefined;
+    if (!failure) return;
+    if (failure.kind !== "lost") this.#failure = undefined;
+    throw failure;
   }
 
-  /** A tensor with undefined contents. @throws DeviceError when no buffer may be that large. */
+  /**
+   * A tensor with undefined contents.
+   * @throws DeviceError when no buffer may be that large. Where the adapter itself runs out of memory, the next call
+   * that waits for it throws.
+   */
   tensor(shape: Shape, dtype: DType, label: string): Tensor {
+    if (!shape.every((size) => Number.isSafeInteger(size) && size >= 0))
+      throw new ShapeError(
+        `tensor "${label}"`,
+        `sizes must be whole numbers from 0, got ${formatShape(shape)}`,
+        { shape },
+      );
     const bytes = Math.max(16, sizeBytes({ shape, dtype }));
     const buffer = this.#takeBuffer(bytes, `${label} ${formatShape(shape)}`);
     this.#live.set(buffer, bytes);
@@ -154,28 +194,32 @@ export class Device {
       free.label = label;
       return free;
     }
-    if (bytes > this.limits.maxBufferSize)
-      throw new DeviceError(
-        `out of memory: ${label} asks for ${formatBytes(bytes)}, and this adapter makes buffers of at most ` +
-          `${formatBytes(this.limits.maxBufferSize)}; use a smaller batch or network`,
-        "out-of-memory",
+    const { maxBufferSize } = this.limits;
+    if (bytes > maxBufferSize)
+      throw outOfMemory(
+        label,
+        bytes,
+        `this adapter makes buffers of ${maxBufferSize} bytes at most`,
       );
+    if (this.#allocatedBytes + bytes > this.#maxMemoryBytes) this.trim();
+    const inUse = `beside ${formatBytes(this.#allocatedBytes)} in use on ${this.summary.description}`;
+    if (this.#allocatedBytes + bytes > this.#maxMemoryBytes)
+      throw outOfMemory(label, bytes, `${inUse}, there are ${formatBytes(this.#maxMemoryBytes)}`);
     this.handle.pushErrorScope("out-of-memory");
     const buffer = this.handle.createBuffer({
       label,
       size: bytes,
       usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
     });
-    const before = this.#allocatedBytes;
-    void this.handle.popErrorScope().then((error) => {
-      if (error)
-        this.#failure = new DeviceError(
-          `out of memory: ${label} asked for ${formatBytes(bytes)} beside ${formatBytes(before)} in use on ` +
-            `${this.summary.description}; use a smaller batch or network`,
-          "out-of-memory",
-          { cause: error },
-        );
-    });
+    const allocation: Promise<void> = this.handle
+      .popErrorScope()
+      .then((error) => {
+        if (error && this.#failure?.kind !== "lost")
+          this.#failure = outOfMemory(label, bytes, `it has no room for them ${inUse}`, error);
+      })
+      .catch(() => undefined) // the device is lost, and says so itself
+      .finally(() => this.#allocations.delete(allocation));
+    this.#allocations.add(allocation);
     this.#buffersCreated++;
     this.#allocatedBytes += bytes;
     this.#peakBytes = Math.max(this.#peakBytes, this.#allocatedBytes);
@@ -218,6 +262,7 @@ export class Device {
 
   /** Queues new contents for a tensor, after all that was submitted and before all that will be. */
   write(tensor: Tensor, values: TypedArray): void {
+    this.check();
     const count = elementCount(tensor.shape);
     if (values.length !== count || dtypeOf(values) !== tensor.dtype)
       throw new DeviceError(
@@ -237,14 +282,17 @@ export class Device {
       const piece = bytes.subarray(start, Math.min(start + PIECE, bytes.length));
       this.handle.queue.writeBuffer(tensor.buffer, tensor.offsetBytes + start, piece);
     }
+    this.check();
   }
 
   /** Sets all bytes of a tensor to zero. */
   clear(...tensors: readonly Tensor[]): void {
+    this.check();
     const encoder = this.handle.createCommandEncoder({ label: "clear" });
     for (const tensor of tensors)
-      encoder.clearBuffer(tensor.buffer, tensor.offsetBytes, Math.ceil(sizeBytes(tensor) / 4) * 4);
+      encoder.clearBuffer(tensor.buffer, tensor.offsetBytes, sizeBytes(tensor));
     this.handle.queue.submit([encoder.finish()]);
+    this.check();
   }
 
   /**
@@ -266,12 +314,8 @@ export class Device {
       encoder.copyBufferToBuffer(tensor.buffer, tensor.offsetBytes + start, staging, 0, size);
       this.handle.queue.submit([encoder.finish()]);
       if (start === 0) await sleepMost(expectedMs);
-      await staging.mapAsync(GPUMapMode.READ, 0, size);
-      result.set(new Uint8Array(staging.getMappedRange(0, size)), start);
-      staging.unmap();
-      this.#staging.get(staging.size)?.push(staging);
+      await this.#collect(staging, result.subarray(start, start + size));
     }
-    this.check();
     return typedView(result, tensor.dtype, elementCount(tensor.shape));
   }
 
@@ -289,12 +333,9 @@ export class Device {
     this.handle.queue.submit([encoder.finish()]);
     return {
       finish: async () => {
-        await staging.mapAsync(GPUMapMode.READ, 0, bytes);
-        const copy = new Uint8Array(staging.getMappedRange(0, bytes)).slice();
-        staging.unmap();
-        this.#staging.get(staging.size)?.push(staging);
-        this.check();
-        return typedView(copy, tensor.dtype, elementCount(tensor.shape));
+        const result = new Uint8Array(bytes);
+        await this.#collect(staging, result);
+        return typedView(result, tensor.dtype, elementCount(tensor.shape));
       },
     };
   }
@@ -305,6 +346,22 @@ export class Device {
     if (!(values instanceof Float32Array))
       throw new DeviceError(`readFloats "${tensor.label}": it holds ${tensor.dtype}`, "validation");
     return values;
+  }
+
+  /** Waits for what was copied into a staging buffer, copies it on into `result` and gives the buffer back. */
+  async #collect(staging: GPUBuffer, result: Uint8Array): Promise<void> {
+    try {
+      await staging.mapAsync(GPUMapMode.READ, 0, result.length);
+    } catch (cause) {
+      this.check(); // knows more than the buffer does
+      throw new DeviceError(`read: the device gave nothing back: ${textOf(cause)}`, "lost", {
+        cause,
+      });
+    }
+    result.set(new Uint8Array(staging.getMappedRange(0, result.length)));
+    staging.unmap();
+    this.#staging.get(staging.size)?.push(staging);
+    this.check();
   }
 
   #takeStaging(bytes: number): GPUBuffer {
@@ -323,6 +380,7 @@ export class Device {
 
   /** Compiles a shader with its constants, once. @throws ShaderError with the compiler's messages */
   pipeline(shaderName: string, constants: Constants = {}): Promise<Pipeline> {
+    this.check();
     const key = pipelineKey(shaderName, constants);
     let pipeline = this.#pipelines.get(key);
     if (!pipeline) {
@@ -333,7 +391,7 @@ export class Device {
   }
 
   async #compile(shaderName: string, constants: Constants): Promise<Pipeline> {
-    const shader = loadShader(shaderName, constants);
+    const shader = loadShader(shaderName, constants, this.#shaderFolder);
     const label = pipelineKey(shaderName, constants);
     this.handle.pushErrorScope("validation");
     const module = this.handle.createShaderModule({ label, code: shader.code });
@@ -355,11 +413,18 @@ export class Device {
   }
 
   /**
-   * Records a program: its pipelines are compiled and its bind groups made when the promise resolves.
+   * Records a program: its pipelines are compiled, its bind groups made and its memory granted when the promise
+   * resolves.
    * @param scratchFrom a program whose scratch memory this one may share; it must outlive this one
    */
   record(label: string, build: (ctx: Context) => void, scratchFrom?: Program): Promise<Program> {
     return record(this, label, build, scratchFrom);
+  }
+
+  /** Waits until the adapter has granted, or refused, all memory asked for. @throws DeviceError */
+  async settle(): Promise<void> {
+    await Promise.all(this.#allocations);
+    this.check();
   }
 
   /** Records, submits once and forgets: for single operations. */
@@ -372,7 +437,7 @@ export class Device {
     }
   }
 
-  /** Submits programs, in order, as one submission. @throws DeviceError what the device reported before */
+  /** Submits programs, in order, as one submission. @throws DeviceError what the device reports of it, or before it */
   submit(...programs: readonly Program[]): void {
     this.check();
     const encoder = this.handle.createCommandEncoder({
@@ -381,6 +446,7 @@ export class Device {
     for (const program of programs) program.encode(encoder);
     this.handle.queue.submit([encoder.finish()]);
     this.#submits++;
+    this.check();
   }
 
   /**
@@ -390,7 +456,8 @@ export class Device {
    */
   async finish(expectedMs = 0): Promise<void> {
     await sleepMost(expectedMs);
-    await this.handle.queue.onSubmittedWorkDone();
+    this.check();
+    await this.handle.queue.onSubmittedWorkDone().catch(() => undefined); // lost, as check() says
     this.check();
   }
 
@@ -408,7 +475,7 @@ export class Device {
     return { submits: this.#submits, reads: this.#reads };
   }
 
-  /** Frees everything. The process can exit afterwards. */
+  /** Frees everything, at once. A process that forgets it exits all the same. */
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;
@@ -456,14 +523,37 @@ async function shaderError(
   }));
   const inForce = Object.entries(constants).map(([key, value]) => `${key}=${String(value)}`);
   const errors = messages.filter((m) => m.type === "error");
-  const lines = errors.map((m) => `${file}:${m.line}:${m.column} ${m.text}`);
-  if (lines.length === 0)
-    lines.push(`${file} ${cause instanceof Error ? cause.message : String(cause)}`);
+  const lines = errors.map((m) => `${placeOf(shader, m.line)}:${m.column} ${m.text}`);
+  if (lines.length === 0) lines.push(`${file} ${textOf(cause)}`);
   return new ShaderError(
     `${lines.join("\n")} (constants ${inForce.join(" ") || "none"})`,
     { file, messages, constants },
     { cause },
   );
+}
+
+/** `file:line` on disk of a line of a shader's code. */
+function placeOf({ name, files }: Shader, line: number): string {
+  const part = files.findLast(({ firstLine }) => firstLine <= line);
+  return part ? `${part.file}:${line - part.firstLine + 1}` : `${name}.wgsl:${line}`;
+}
+
+function textOf(cause: unknown): string {
+  const text = cause instanceof Error ? cause.message || cause.name : String(cause);
+  return text.trim();
+}
+
+function outOfMemory(label: string, bytes: number, rest: string, cause?: GPUError): DeviceError {
+  return new DeviceError(
+    `out of memory: ${label} asks for ${formatBytes(bytes)}; ${rest}; use a smaller batch or network`,
+    "out-of-memory",
+    { cause },
+  );
+}
+
+/** What this process may have: a container's share of the machine's memory, or all of it. */
+function hostMemoryBytes(): number {
+  return Math.min(totalmem(), process.constrainedMemory() || Infinity);
 }
 
 function dtypeOf(values: TypedArray): DType {
