@@ -47,9 +47,18 @@ export function reshape(tensor: Tensor, shape: Shape): Tensor {
   return { ...tensor, shape };
 }
 
-/** Elements `start` to `start + count` of the leading axis. The caller keeps the offset aligned (see windows.ts). */
+/**
+ * Elements `start` to `start + count` of the leading axis. The caller keeps the offset aligned (see windows.ts).
+ * @throws ShapeError when they are not all there.
+ */
 export function slice(tensor: Tensor, start: number, count: number): Tensor {
-  const [, ...rest] = tensor.shape;
+  const [rows = 0, ...rest] = tensor.shape;
+  if (!(start >= 0 && count >= 0 && start + count <= rows))
+    throw new ShapeError(
+      "slice",
+      `"${tensor.label}" ${formatShape(tensor.shape)} has no rows ${start} to ${start + count}`,
+      { tensor: tensor.shape },
+    );
   const rowBytes = elementCount(rest) * BYTES[tensor.dtype];
   return {
     ...tensor,
