@@ -45,6 +45,7 @@ struct Params {
 @group(1) @binding(0) var<uniform> params: Params;
 
 const ROWS = 4 * LANES_N; // pixels of a lane group: an accumulator each
+// W_LOADS: rows of w that a lane loads each turn. The lane groups want the same four: each loads a part, then they swap.
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -66,6 +67,7 @@ fn main(
   let first_lane = u32(lane - lane_n);
   let quad = (tile % tiles_n) * LANES_N + lane_n;
   let w_quad = min(quad, out_quads - 1);
+  let w_first = (lane / LANES_N * W_LOADS) % 4;
   let group_pixel = tile_m * (4 * LANES) + (lane / LANES_N) * ROWS;
 
   // The four pixels that this lane loads, and where their receptive fields start.
@@ -88,8 +90,15 @@ fn main(
       #end
       let w_start = (kh * p.kW + kw) * p.inC * out_quads + w_quad;
       for (var c = 0; c < in_quads; c++) {
+        var w_own: array<vec4f, W_LOADS>;
+        #unroll i W_LOADS
+        w_own[$i] = w[w_start + (4 * c + w_first + $i) * out_quads];
+        #end
         #unroll k 4
-        let w_block$k = w[w_start + (4 * c + $k) * out_quads];
+        var w_block$k = w_own[$k % W_LOADS];
+        if (LANES_N < LANES) {
+          w_block$k = subgroupShuffle(w_block$k, u32($k / W_LOADS * LANES_N + lane_n));
+        }
         #end
         #unroll r 4
         let x_block$r = select(vec4f(), x[start$r + c], inside$r);

@@ -109,7 +109,13 @@ function gather(
   ctx.dispatch({
     label,
     shader: "conv2d_subgroup",
-    constants: { ...lanes, HAS_BIAS: b !== undefined, UP_H: upH, UP_W: upW },
+    constants: {
+      ...lanes,
+      W_LOADS: Math.max(1, (4 * lanes.LANES_N) / lanes.LANES),
+      HAS_BIAS: b !== undefined,
+      UP_H: upH,
+      UP_W: upW,
+    },
     tensors: [x, w, b ?? w, yPacked],
     params: { pixels, inH, inW, inC, kH, kW, outC, outH, outW, ...taps, biasCount: yC },
     workgroups: grid1d(ctx.device, subgroupTiles(lanes, pixels, outC)),
