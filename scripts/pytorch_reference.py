@@ -20,21 +20,22 @@ FIXTURES = os.path.join(HERE, "..", "test", "fixtures")
 NETWORKS = os.path.join(HERE, "..", "networks")
 
 LEARNING_RATE, BETA1, BETA2, EPSILON = 0.005, 0.9, 0.999, 1e-7
+BATCH = 8
 
 # Every layer type; even kernels, so that "same" pads unevenly, also in a pool; a stride; an odd input; a missing bias.
 TEN_STEPS = {
-    "input": [13, 12, 3],
+    "input": [9, 8, 3],
     "layers": [
-        {"type": "Conv2D", "name": "conv1", "filters": 6, "kernelSize": [6, 6], "padding": "same"},
+        {"type": "Conv2D", "name": "conv1", "filters": 4, "kernelSize": [6, 6], "padding": "same"},
         {"type": "LeakyReLU", "name": "relu1", "slope": 0.3},
-        {"type": "Conv2D", "name": "conv2", "filters": 8, "kernelSize": [5, 5], "padding": "same"},
+        {"type": "Conv2D", "name": "conv2", "filters": 5, "kernelSize": [5, 5], "padding": "same"},
         {"type": "LeakyReLU", "name": "relu2", "slope": 0.3},
         {"type": "MaxPool2D", "name": "pool1", "size": [2, 2]},
         {"type": "Dropout", "name": "drop1", "rate": 0},
-        {"type": "Conv2D", "name": "conv3", "filters": 8, "kernelSize": [2, 2], "padding": "same"},
+        {"type": "Conv2D", "name": "conv3", "filters": 6, "kernelSize": [2, 2], "padding": "same"},
         {"type": "LeakyReLU", "name": "relu3", "slope": 0.3},
         {"type": "MaxPool2D", "name": "pool2", "size": [3, 3], "strides": [2, 2], "padding": "same"},
-        {"type": "Conv2D", "name": "conv4", "filters": 10, "kernelSize": [3, 3], "strides": [2, 1],
+        {"type": "Conv2D", "name": "conv4", "filters": 9, "kernelSize": [3, 3], "strides": [2, 1],
          "padding": "same", "useBias": False},
         {"type": "LeakyReLU", "name": "relu4", "slope": 0.3},
         {"type": "Flatten", "name": "flatten"},
@@ -63,8 +64,12 @@ def pad(x, layer, kernel, strides, value):
     return F.pad(x, (left, right, top, bottom), value=value)
 
 
-def logits(network, parameters, images):
-    """images: uint8 [n, h, w, c]. Parameters: name -> leaf tensor in our layout."""
+def logits(network, parameters, images, margins=None):
+    """images: uint8 [n, h, w, c]. Parameters: name -> leaf tensor in our layout.
+
+    Appends to `margins` how near the nearest activation comes to a kink: to 0 before a LeakyReLU, and in the window of
+    a pool to the maximum.
+    """
     x = (images.to(torch.float64) / 255).permute(0, 3, 1, 2)
     for layer in network["layers"]:
         kind, name = layer["type"], layer["name"]
@@ -74,10 +79,17 @@ def logits(network, parameters, images):
             x = pad(x, layer, layer["kernelSize"], strides, 0.0)
             x = F.conv2d(x, w, parameters.get(name + ".bias"), stride=strides)
         elif kind == "LeakyReLU":
+            if margins is not None:
+                margins.append(x.abs().min().item())
             x = F.leaky_relu(x, layer["slope"])
         elif kind == "MaxPool2D":
             strides = pair(layer, "strides", layer["size"])
-            x = F.max_pool2d(pad(x, layer, layer["size"], strides, -math.inf), layer["size"], strides)
+            x = pad(x, layer, layer["size"], strides, -math.inf)
+            if margins is not None:
+                (h, w), (down, right) = layer["size"], strides
+                first, second = x.unfold(2, h, down).unfold(3, w, right).flatten(4).topk(2).values.unbind(-1)
+                margins.append((first - second).min().item())
+            x = F.max_pool2d(x, layer["size"], strides)
         elif kind == "Flatten":
             x = x.permute(0, 2, 3, 1).reshape(x.shape[0], -1)
         elif kind == "Dense":
@@ -136,10 +148,10 @@ def write_safetensors(path, tensors, metadata):
     print(f"{os.path.relpath(path)}: {os.path.getsize(path)} bytes")
 
 
-def ten_steps():
-    """Ten steps of one epoch, 77 images in batches of 8, the last of 5."""
-    random = np.random.RandomState(1)
-    count, batch = 77, 8
+def ten_steps(seed):
+    """Ten steps of one epoch, 77 images in batches of 8, the last of 5: tensors, losses, the smallest margin."""
+    random = np.random.RandomState(seed)
+    count = 77
     height, width, channels = TEN_STEPS["input"]
     labels = random.randint(0, 3, count).astype(np.int32)
     rows, columns = np.mgrid[0:height, 0:width]
@@ -153,10 +165,10 @@ def ten_steps():
     w = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in start.items()}
     m = {name: torch.zeros_like(value) for name, value in w.items()}
     u = {name: torch.zeros_like(value) for name, value in w.items()}
-    losses = []
+    losses, margins = [], []
     for t in range(1, 11):
-        rows = slice((t - 1) * batch, t * batch)
-        y = logits(TEN_STEPS, w, torch.from_numpy(images[rows]))
+        rows = slice((t - 1) * BATCH, t * BATCH)
+        y = logits(TEN_STEPS, w, torch.from_numpy(images[rows]), margins)
         loss = F.cross_entropy(y, torch.from_numpy(labels[rows]).long())
         losses.append(loss.item())
         for name, grad in zip(w, torch.autograd.grad(loss, list(w.values()))):
@@ -164,17 +176,24 @@ def ten_steps():
                 m[name] = BETA1 * m[name] + (1 - BETA1) * grad
                 u[name] = torch.maximum(BETA2 * u[name], grad.abs())
                 w[name] -= LEARNING_RATE / (1 - BETA1**t) * m[name] / (u[name] + EPSILON)
-    print("losses", " ".join(f"{loss:.4f}" for loss in losses))
     final = {"final." + name: value.detach().numpy().astype(np.float32) for name, value in w.items()}
     first = {"start." + name: value for name, value in start.items()}
+    return {"images": images, "labels": labels, **first, **final}, losses, min(margins)
+
+
+def write_ten_steps():
+    """Takes, of many seeds, that which keeps farthest from kinks, where rounding in float32 would be amplified."""
+    _, seed = max((ten_steps(seed)[2], seed) for seed in range(300))
+    tensors, losses, margin = ten_steps(seed)
+    print(f"seed {seed}, margin {margin:.1e}, losses", " ".join(f"{loss:.4f}" for loss in losses))
     optimizer = {"learningRate": LEARNING_RATE, "beta1": BETA1, "beta2": BETA2, "epsilon": EPSILON}
     write_safetensors(
         os.path.join(FIXTURES, "ten_steps.safetensors"),
-        {"images": images, "labels": labels, **first, **final},
+        tensors,
         {
             "network": json.dumps(TEN_STEPS),
             "optimizer": json.dumps(optimizer),
-            "batch_size": str(batch),
+            "batch_size": str(BATCH),
             "losses": json.dumps(losses),
             "made_by": f"scripts/pytorch_reference.py, PyTorch {torch.__version__}, float64",
         },
@@ -239,5 +258,5 @@ def paper_step():
 
 if __name__ == "__main__":
     os.makedirs(FIXTURES, exist_ok=True)
-    ten_steps()
+    write_ten_steps()
     paper_step()
