@@ -4,6 +4,8 @@
  * Random numbers need no state: shuffling, augmentation and dropout are keyed by seed, epoch and step.
  */
 import { existsSync } from "node:fs";
+import { readdir, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { CheckpointError } from "../gpu/errors.ts";
 import { loadWeights, saveModel, tensorToWrite, type ModelInfo } from "../nn/weights.ts";
 import type { Sequential } from "../nn/model.ts";
@@ -91,6 +93,7 @@ export async function loadCheckpoint(
   moments: readonly Moments[],
   identity: RunIdentity,
 ): Promise<RunState | undefined> {
+  await removeLeftovers(path);
   if (!existsSync(path)) return undefined;
   const file = await openSafetensors(path);
   try {
@@ -121,16 +124,26 @@ export async function loadCheckpoint(
   }
 }
 
+/** Removes what a killed process left half written beside the checkpoint: as large as it, and of no use. */
+async function removeLeftovers(path: string): Promise<void> {
+  const folder = dirname(path);
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names)
+    if (name.startsWith(`${basename(path)}.tmp-`)) await rm(join(folder, name), { force: true });
+}
+
 /** Layers must agree in all they are set to, also in what leaves the weights' shapes alone: slopes, rates, freezing. */
 function checkLayers({ path, metadata }: SafetensorsFile, model: Sequential): void {
   const before = (JSON.parse(metadata["network"] ?? "{}") as Partial<NetworkConfig>).layers ?? [];
   const now = model.config().layers;
   for (let i = 0; i < Math.max(before.length, now.length); i++) {
-    const [was, is] = [JSON.stringify(before[i]), JSON.stringify(now[i])];
+    const [was = "not there", is = "not there"] = [before[i], now[i]].map(
+      (layer) => layer && JSON.stringify(layer),
+    );
     if (was !== is)
       throw new CheckpointError(
         path,
-        `it belongs to another run: layer ${i + 1} was ${was ?? "not there"}, now it is ${is ?? "not there"}; ` +
+        `it belongs to another run: layer ${i + 1} was ${was}, now it is ${is}; ` +
           `resume with the same network and --freeze or choose another --out`,
       );
   }

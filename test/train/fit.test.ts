@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -38,7 +37,6 @@ const figures = (history: readonly EpochRecord[]) =>
 describe("fit", () => {
   const device = useDevice();
   let folder = "";
-  let files = 0;
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), "tuningfork-fit-"));
   });
@@ -347,7 +345,8 @@ describe("fit", () => {
       optimizer: { learningRate: 0.05 },
       logEvery: 3,
     };
-    let whole: Awaited<ReturnType<typeof trained>>;
+    type Trained = Awaited<ReturnType<typeof trained>>;
+    let whole: Trained | undefined;
     let wholeTensors: Record<string, unknown>;
     let wholeState: string;
 
@@ -358,11 +357,11 @@ describe("fit", () => {
       return JSON.stringify({ ...state, history: figures(state.history), seconds: 0 });
     };
 
-    const expectSameAsWhole = async (result: typeof whole) => {
-      expect(result.weights).to.deep.equal(whole.weights);
-      expect(figures(result.history)).to.deep.equal(figures(whole.history));
-      expect(result.bestEpoch).to.equal(whole.bestEpoch);
-      expect(result.ended).to.equal(whole.ended);
+    const expectSameAsWhole = async (result: Trained) => {
+      expect(result.weights).to.deep.equal(whole!.weights);
+      expect(figures(result.history)).to.deep.equal(figures(whole!.history));
+      expect(result.bestEpoch).to.equal(whole!.bestEpoch);
+      expect(result.ended).to.equal(whole!.ended);
       expect(await tensorsOf(checkpointIn().path)).to.deep.equal(wholeTensors);
       expect(await stateOf(checkpointIn().path)).to.equal(wholeState);
     };
