@@ -26,7 +26,7 @@ const LAYERS: readonly Layer[] = [
   { name: "quick.conv2", size: 48, inC: 16, k: 5, outC: 32 },
   { name: "quick.conv3", size: 24, inC: 32, k: 2, outC: 64 },
   { name: "quick.conv4", size: 12, inC: 64, k: 3, outC: 64 },
-  { name: "odd", size: 37, inC: 19, k: 3, outC: 45 },
+  { name: "odd.conv", size: 37, inC: 19, k: 3, outC: 45 },
 ];
 
 export function conv2dCases(

@@ -6,7 +6,7 @@ const LAYERS: readonly { name: string; inC: number; outC: number }[] = [
   { name: "paper.dense1", inC: 73728, outC: 1000 },
   { name: "paper.dense2", inC: 1000, outC: 3 },
   { name: "quick.dense1", inC: 2304, outC: 128 },
-  { name: "odd", inC: 1021, outC: 127 },
+  { name: "odd.dense", inC: 1021, outC: 127 },
 ];
 
 export function denseCases(
