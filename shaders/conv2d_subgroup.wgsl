@@ -6,11 +6,11 @@
 // x: [n,inH,inW,inC] NHWC, w: [kH,kW,inC,outC] HWIO, b: [outC], y: [n,outH,outW,outC]; inC and outC are multiples of 4.
 //
 // A workgroup is one subgroup. LANES_N lanes lie along N with 4 channels each; the LANES / LANES_N groups of them take
-// 4 * LANES_N pixels each. In each turn a lane loads a block of 4 pixels x 4 channels and one of 4 taps' channels x 4
-// output channels; the pixels are then shared by shuffles within the group. On Mesa's llvmpipe a load costs as much as
-// 30 multiply-adds, and a value from workgroup memory or at an address that all lanes share costs no less; a shuffle is
-// one instruction. All multiply-adds of one accumulator stand together, so that it is fetched and stored once a turn.
-// Writes y (=).
+// 4 * LANES_N pixels each. In each turn a lane loads a block of 4 pixels x 4 channels of x and one of 4 input x 4 output
+// channels of w; the pixels are then shared by shuffles within the group. On Mesa's llvmpipe a load of four values costs
+// as much as 50 multiply-adds, from workgroup memory or at an address that all lanes share no less; a shuffle is one
+// instruction. All multiply-adds of one accumulator stand together, so that it is fetched and stored once a turn; larger
+// tiles than these overflow the instruction cache. Writes y (=).
 // lib: index
 
 enable subgroups;
