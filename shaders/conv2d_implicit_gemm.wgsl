@@ -166,24 +166,21 @@ fn main(
   var acc: array<vec4f, THREAD_M * COLS4>;
   for (var k_base = 0; k_base < k_count; k_base += TILE_K) {
     if (gathers) {
-      var block: mat4x4f;
       if (VEC_X) {
         let tap = tap_at(k_base + a_k);
-        #unroll i 4
-        block[$i] = load_x4(pixel_$i, tap);
+        let columns = transpose(mat4x4f(
+          load_x4(pixel_0, tap), load_x4(pixel_1, tap), load_x4(pixel_2, tap), load_x4(pixel_3, tap),
+        ));
+        #unroll j 4
+        a_tile[(a_k + $j) * A_STRIDE + a_m4] = columns[$j];
         #end
       } else {
-        #unroll j 4
-        let tap_$j = tap_at(k_base + a_k + $j);
-        #unroll i 4
-        block[$i][$j] = load_x(pixel_$i, tap_$j);
-        #end
-        #end
+        for (var j = 0; j < 4; j++) {
+          let tap = tap_at(k_base + a_k + j);
+          a_tile[(a_k + j) * A_STRIDE + a_m4] =
+            vec4f(load_x(pixel_0, tap), load_x(pixel_1, tap), load_x(pixel_2, tap), load_x(pixel_3, tap));
+        }
       }
-      let columns = transpose(block);
-      #unroll j 4
-      a_tile[(a_k + $j) * A_STRIDE + a_m4] = columns[$j];
-      #end
     }
     for (var i = lane; i < TILE_K * B_STRIDE; i += WG_SIZE) {
       b_tile[i] = load_w4(k_base + i / B_STRIDE, n_base + i % B_STRIDE * 4);

@@ -168,45 +168,37 @@ fn main(
   var acc: array<vec4f, THREAD_M * COLS4>;
   for (var k_base = 0; k_base < k_count; k_base += TILE_K) {
     let k_0 = k_base + lane_k;
-    var a_block: mat4x4f;
-    var b_block: mat4x4f;
     if (VEC_K) {
       let tap = tap_at(k_0);
       if (lane_4 < TILE_M / 4) {
-        #unroll i 4
-        a_block[$i] = load_dy4(pixel_$i, tap);
+        let columns = transpose(mat4x4f(
+          load_dy4(pixel_0, tap), load_dy4(pixel_1, tap), load_dy4(pixel_2, tap), load_dy4(pixel_3, tap),
+        ));
+        #unroll j 4
+        a_tile[(lane_k + $j) * A_STRIDE + lane_4] = columns[$j];
         #end
       }
       if (lane_4 < TILE_N / 4) {
-        #unroll i 4
-        b_block[$i] = load_w4(b_ci + $i, tap);
+        let columns = transpose(mat4x4f(
+          load_w4(b_ci, tap), load_w4(b_ci + 1, tap), load_w4(b_ci + 2, tap), load_w4(b_ci + 3, tap),
+        ));
+        #unroll j 4
+        b_tile[(lane_k + $j) * B_STRIDE + lane_4] = columns[$j];
         #end
       }
     } else {
-      #unroll j 4
-      let tap_$j = tap_at(k_0 + $j);
-      if (lane_4 < TILE_M / 4) {
-        #unroll i 4
-        a_block[$i][$j] = load_dy(pixel_$i, tap_$j);
-        #end
+      for (var j = 0; j < 4; j++) {
+        let tap = tap_at(k_0 + j);
+        if (lane_4 < TILE_M / 4) {
+          a_tile[(lane_k + j) * A_STRIDE + lane_4] =
+            vec4f(load_dy(pixel_0, tap), load_dy(pixel_1, tap), load_dy(pixel_2, tap), load_dy(pixel_3, tap));
+        }
+        if (lane_4 < TILE_N / 4) {
+          b_tile[(lane_k + j) * B_STRIDE + lane_4] =
+            vec4f(load_w(b_ci, tap), load_w(b_ci + 1, tap), load_w(b_ci + 2, tap), load_w(b_ci + 3, tap));
+        }
       }
-      if (lane_4 < TILE_N / 4) {
-        #unroll i 4
-        b_block[$i][$j] = load_w(b_ci + $i, tap_$j);
-        #end
-      }
-      #end
     }
-    let a_columns = transpose(a_block);
-    let b_columns = transpose(b_block);
-    #unroll j 4
-    if (lane_4 < TILE_M / 4) {
-      a_tile[(lane_k + $j) * A_STRIDE + lane_4] = a_columns[$j];
-    }
-    if (lane_4 < TILE_N / 4) {
-      b_tile[(lane_k + $j) * B_STRIDE + lane_4] = b_columns[$j];
-    }
-    #end
     workgroupBarrier();
     // Not TILE_K as such: software adapters would unroll the loop and compile for seconds.
     let k_tile = min(TILE_K, k_count - k_base);
