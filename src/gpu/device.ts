@@ -361,7 +361,7 @@ export class Device {
     result.set(new Uint8Array(staging.getMappedRange(0, result.length)));
     staging.unmap();
     this.#staging.get(staging.size)?.push(staging);
-    this.check();
+    await this.settle();
   }
 
   #takeStaging(bytes: number): GPUBuffer {
@@ -457,8 +457,8 @@ export class Device {
   async finish(expectedMs = 0): Promise<void> {
     await sleepMost(expectedMs);
     this.check();
-    await this.handle.queue.onSubmittedWorkDone().catch(() => undefined); // lost, as check() says
-    this.check();
+    await this.handle.queue.onSubmittedWorkDone().catch(() => undefined); // lost, as settle() says
+    await this.settle();
   }
 
   memory(): MemoryUse {
