@@ -3,11 +3,11 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ImageSet } from "../data/dataset.ts";
 import { decodeImage } from "../data/galaxy_images.ts";
+import { prepareFolder } from "../folders.ts";
 import { openDevice } from "../gpu/device.ts";
 import { loadModel } from "../nn/weights.ts";
 import { featureMapGridPng } from "../study/image_grid.ts";
 import { activationsOf } from "../train/activations.ts";
-import { prepareFolder } from "./train.ts";
 
 export interface InspectOptions {
   readonly model: string;

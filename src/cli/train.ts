@@ -1,11 +1,12 @@
 /** `tuningfork train`: a network, a data set, a folder for what comes of it. */
 import { existsSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DEFAULT_AUGMENTATION } from "../data/augment.ts";
 import { subset, type ImageSet } from "../data/dataset.ts";
 import { loadDataSet } from "../data/load.ts";
 import { validationSplit } from "../data/split.ts";
+import { prepareFolder } from "../folders.ts";
 import { openDevice, type Device } from "../gpu/device.ts";
 import { CheckpointError } from "../gpu/errors.ts";
 import { Dense } from "../nn/dense.ts";
@@ -90,19 +91,6 @@ export async function train(options: TrainOptions): Promise<number> {
   } finally {
     interrupt.stop();
     device.destroy();
-  }
-}
-
-/** Makes the folder and proves that it can be written, before hours of work go into it. */
-export async function prepareFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true });
-    await writeFile(join(folder, ".writable"), "");
-    const { rm } = await import("node:fs/promises");
-    await rm(join(folder, ".writable"));
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`--out ${folder}: cannot be written: ${why}; choose another folder`, { cause });
   }
 }
 

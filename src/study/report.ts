@@ -1,8 +1,9 @@
 /**
  * Writes what a study leaves behind: results.json, Table 3, every figure as SVG and PNG, and the report.
  */
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolder } from "../folders.ts";
 import { drawFigures } from "./figures.ts";
 import { reportPage } from "./report_page.ts";
 import type { StudyEvidence, StudyResults } from "./results.ts";
@@ -21,7 +22,7 @@ export async function writeReport(
 ): Promise<string[]> {
   const figureDir = join(outDir, "figures");
   try {
-    await mkdir(figureDir, { recursive: true });
+    await makeFolder(figureDir);
   } catch (error) {
     throw cannotWrite(figureDir, error);
   }

@@ -2,10 +2,11 @@
  * The seven tests: what each is pre-trained on, which layers it trains, and how it does on the shared test split.
  */
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DEFAULT_AUGMENTATION } from "../data/augment.ts";
 import { subset, type ImageSet } from "../data/dataset.ts";
+import { makeFolder } from "../folders.ts";
 import type { Device } from "../gpu/device.ts";
 import { accuracy, argmax, majorityBaseline, meanCrossEntropy } from "../metrics/accuracy.ts";
 import { collapsed, confusionMatrix } from "../metrics/confusion.ts";
@@ -239,7 +240,7 @@ async function trainPhase(
 ): Promise<{ history: readonly EpochRecord[]; seconds: number; images_per_s: number }> {
   const { settings, seed, signal } = study;
   const path = join(study.out, "models", `${name}.checkpoint.safetensors`);
-  await mkdir(join(study.out, "models"), { recursive: true });
+  await makeFolder(join(study.out, "models"));
   const perImage = trainingFlops(model);
   const { history, ended } = await fit(model, set, {
     epochs,

@@ -3,9 +3,10 @@
  * so that an interrupted study continues where it was.
  */
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { OnProgress } from "../data/dataset.ts";
+import { makeFolder } from "../folders.ts";
 import type { Device } from "../gpu/device.ts";
 import { trainingFlops } from "../nn/summary.ts";
 import { Sequential } from "../nn/model.ts";
@@ -95,7 +96,7 @@ async function openFolder(options: StudyOptions): Promise<void> {
   const { out, resume } = options;
   const path = join(out, "study.json");
   try {
-    await mkdir(join(out, "models"), { recursive: true });
+    await makeFolder(join(out, "models"));
     if (existsSync(path)) {
       const before = await readFile(path, "utf8");
       const same = before.trim() === JSON.stringify(identity(options));
@@ -111,7 +112,7 @@ async function openFolder(options: StudyOptions): Promise<void> {
       if (!resume) {
         const kept = `${out.replace(/\/+$/, "")}.before-${new Date().toISOString().replace(/[:.]/g, "-")}`;
         await rename(out, kept);
-        await mkdir(join(out, "models"), { recursive: true });
+        await makeFolder(join(out, "models"));
         options.onMessage?.(`the study that was in ${out} is now in ${kept}`);
       }
     }
@@ -147,7 +148,7 @@ async function runSeed(
   });
   for (const warning of sources.warnings) onMessage?.(`warning: ${warning}`);
   const clock = new StudyClock(plannedFlops(settings, sources, tests), options);
-  await mkdir(join(out, "models"), { recursive: true });
+  await makeFolder(join(out, "models"));
   const context: StudyContext = {
     device,
     settings,
