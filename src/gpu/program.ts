@@ -96,6 +96,10 @@ export class Program {
         "validation",
       );
     const dispatches = this.dispatches;
+    if (dispatches.length === 0) {
+      this.#device.submit(this);
+      return [];
+    }
     const count = dispatches.length * 2;
     const querySet = handle.createQuerySet({ type: "timestamp", count });
     const usage = GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC;
