@@ -44,13 +44,17 @@ export class Pace {
     this.#running = false;
   }
 
-  /** How long a submission takes, going by the last ones; 0 before the first is done. */
+  /**
+   * How long a submission takes: the median of the last ones, 0 before the first is done. Polling through the rest of a
+   * longer one costs a software adapter more than the pause after a shorter one, so not the least of them.
+   */
   get expectedMs(): number {
-    return this.#recent.length === 0 ? 0 : Math.min(...this.#recent);
+    const sorted = [...this.#recent].sort((a, b) => a - b);
+    return sorted[Math.floor(sorted.length / 2)] ?? 0;
   }
 
   async #sleep(): Promise<void> {
-    const left = 0.95 * this.expectedMs - (now() - this.#lastDone);
+    const left = this.expectedMs - (now() - this.#lastDone);
     // Shorter waits are not worth the timer's own millisecond.
     if (left > 2) await new Promise((resolve) => setTimeout(resolve, left));
   }
