@@ -31,16 +31,18 @@ export class Pace {
     await this.#sleep();
     const done = this.#device.handle.queue.onSubmittedWorkDone();
     submit();
+    const woken = now();
     await done;
-    this.#finished();
+    this.#finished(now() - woken);
   }
 
   /** Resolves when everything submitted is done. */
   async drain(): Promise<void> {
     if (!this.#running) return;
     await this.#sleep();
+    const woken = now();
     await this.#device.finish();
-    this.#finished();
+    this.#finished(now() - woken);
     this.#running = false;
   }
 
@@ -54,14 +56,17 @@ export class Pace {
   }
 
   async #sleep(): Promise<void> {
-    const left = this.expectedMs - (now() - this.#lastDone);
+    const left = 0.98 * this.expectedMs - (now() - this.#lastDone);
     // Shorter waits are not worth the timer's own millisecond.
     if (left > 2) await new Promise((resolve) => setTimeout(resolve, left));
   }
 
-  #finished(): void {
+  /** @param waitedMs how long the host waited after its sleep */
+  #finished(waitedMs: number): void {
     const time = now();
-    this.#recent = [...this.#recent.slice(-7), time - this.#lastDone];
+    const took = time - this.#lastDone;
+    // Done before the host looked: it slept too long, by how much is unknown, and must look earlier next time.
+    this.#recent = [...this.#recent.slice(-7), waitedMs < 1 ? 0.9 * took : took];
     this.#lastDone = time;
   }
 }
