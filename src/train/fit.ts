@@ -162,7 +162,7 @@ class Run {
     while (state.stepInEpoch < this.#stepsPerEpoch && !signal?.aborted) {
       onStep?.(state.step);
       const batch = this.#batch(order, state.stepInEpoch);
-      await this.#pace.submit(() => {
+      await this.#pace.submit(batch.labels.length, () => {
         this.#training.submit(batch, this.#stepWords(state.step));
       });
       state.step++;

@@ -12,6 +12,11 @@ export class Pace {
   #recent: number[] = [];
   #lastDone = 0;
   #running = false;
+  /** The kind of the submission made last, and the kinds that have run. */
+  #latest = 0;
+  readonly #warm = new Set<number>();
+  /** Submissions in a row that were done before the host looked. */
+  #sleptThrough = 0;
 
   constructor(device: Device) {
     this.#device = device;
@@ -20,11 +25,13 @@ export class Pace {
   /**
    * Submits when the submission before the last is done, so that the GPU always has its next work and never more.
    * Resolves when the submission before this one is done.
+   * @param kind tells programs apart, by their batch size
    */
-  async submit(submit: () => void): Promise<void> {
+  async submit(kind: number, submit: () => void): Promise<void> {
     if (!this.#running) {
       this.#running = true;
       this.#lastDone = now();
+      this.#latest = kind;
       submit();
       return;
     }
@@ -34,6 +41,7 @@ export class Pace {
     const woken = now();
     await done;
     this.#finished(now() - woken);
+    this.#latest = kind;
   }
 
   /** Resolves when everything submitted is done. */
@@ -65,8 +73,20 @@ export class Pace {
   #finished(waitedMs: number): void {
     const time = now();
     const took = time - this.#lastDone;
-    // Done before the host looked: it slept too long, by how much is unknown, and must look earlier next time.
-    this.#recent = [...this.#recent.slice(-7), waitedMs < 1 ? 0.9 * took : took];
     this.#lastDone = time;
+    // Software adapters compile a program when it first runs: seconds, which say nothing of the next run.
+    if (!this.#warm.has(this.#latest)) {
+      this.#warm.add(this.#latest);
+      return;
+    }
+    // Done before the host looked: it slept too long, by how much is unknown, and must look earlier next time. Four
+    // times in a row, and all that is known of the last ones is that they were slept through.
+    this.#sleptThrough = waitedMs < 1 ? this.#sleptThrough + 1 : 0;
+    if (this.#sleptThrough < 4)
+      this.#recent = [...this.#recent.slice(-7), waitedMs < 1 ? 0.9 * took : took];
+    else {
+      this.#recent = [took / 2];
+      this.#sleptThrough = 0;
+    }
   }
 }

@@ -77,7 +77,7 @@ export async function predictUploaded(
     for (let start = 0; start < count; start += n) {
       const rows = Math.min(n, count - start);
       let next: { start: number; finish: () => Promise<ArrayLike<number>> } | undefined;
-      await pace.submit(() => {
+      await pace.submit(rows, () => {
         device.write(
           slice(indices, 0, rows),
           Uint32Array.from({ length: rows }, (_, i) => start + i),
