@@ -30,11 +30,11 @@ export async function gatherEvidence(
     surveys: [
       {
         caption: `${sources.similar.name}: the similar set, as the network sees it`,
-        image: subset(sources.similar, [0]),
+        image: firstSpiral(sources.similar),
       },
       {
         caption: `${sources.target.name}: the target set, as the network sees it`,
-        image: subset(sources.target, [0]),
+        image: firstSpiral(sources.target),
       },
     ],
     ...(SEVEN_TESTS[applied ?? "a"].pretraining === "dissimilar" || tests.b || tests.c || tests.d
@@ -108,7 +108,13 @@ async function augmentedSamples(
   const columns = 8;
   const rows = 5;
   const { height, width } = { height: settings.size, width: settings.size };
-  const sample = subset(sources.target, sources.split.train.slice(0, columns));
+  const { train } = sources.split;
+  // Spread over the set, which is sorted by class.
+  const spread = Array.from(
+    { length: columns },
+    (_, i) => train[Math.floor((i * train.length) / columns)] ?? 0,
+  );
+  const sample = subset(sources.target, spread);
   const images = uploadImages(device, sample);
   const n = columns * rows;
   const matrices = new Float32Array(n * 6);
@@ -210,6 +216,11 @@ const firstOf = (set: ImageSet, count: number): ImageSet =>
     set,
     Array.from({ length: Math.min(count, set.count) }, (_, i) => i),
   );
+
+/** One image of the last class, which is Spiral in every choice of galaxies. */
+function firstSpiral(set: ImageSet): ImageSet {
+  return subset(set, [Math.max(0, set.labels.indexOf(set.classes.length - 1))]);
+}
 
 /** Figures 11, 12, 14-16: one spiral of the test split through the network before and after fine-tuning. */
 async function featureMaps(
