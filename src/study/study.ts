@@ -56,6 +56,8 @@ export async function runStudy(
   const settings = options.settings ?? studySettings(preset, device.summary.class);
   const first = await runSeed(device, settings, options, seed, out);
   const statistics = await otherSeeds(device, settings, options, first.records);
+  const estimate = paperEstimate(settings, first.context.sources, first.records);
+  for (const line of estimate) options.onMessage?.(line);
   options.onMessage?.("drawing the report");
   const extras = await gatherEvidence(first.context, first.records);
   const seconds = await addSeconds(out, (Date.now() - started) / 1000);
@@ -74,10 +76,7 @@ export async function runStudy(
   const written = await writeReport(
     results,
     {
-      notes: [
-        ...first.context.sources.notes,
-        ...paperEstimate(settings, first.context.sources, first.records),
-      ],
+      notes: [...first.context.sources.notes, ...estimate],
       settings: describeSettings(settings, first.context.sources),
       predictions: Object.fromEntries(tests.map((id) => [id, first.records[id]?.predictions])),
       ...extras,
