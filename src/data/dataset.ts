@@ -20,8 +20,6 @@ export interface ImageSet {
   readonly ids: readonly string[];
   /** The central fraction of each original image that was kept before resizing, 1 for all of it. */
   readonly crop: number;
-  /** Something else known of each image that is no label, e.g. the folder that it came from. */
-  readonly groups?: readonly string[];
 }
 
 /** What a loader is doing, for a progress bar: `done` of `total` items. */
@@ -44,7 +42,6 @@ export function subset(set: ImageSet, indices: ArrayLike<number>, name = set.nam
   const images = new Uint8Array(indices.length * imageBytes);
   const labels = new Int32Array(indices.length);
   const ids: string[] = [];
-  const groups: string[] = [];
   for (let i = 0; i < indices.length; i++) {
     const from = indices[i]!;
     if (from < 0 || from >= set.count)
@@ -54,10 +51,8 @@ export function subset(set: ImageSet, indices: ArrayLike<number>, name = set.nam
     images.set(set.images.subarray(from * imageBytes, (from + 1) * imageBytes), i * imageBytes);
     labels[i] = set.labels[from]!;
     ids.push(set.ids[from]!);
-    if (set.groups) groups.push(set.groups[from]!);
   }
-  const extra = set.groups ? { groups } : {};
-  return { ...set, name, images, labels, ids, count: indices.length, ...extra };
+  return { ...set, name, images, labels, ids, count: indices.length };
 }
 
 /** How many images each class has, in the order of `classes`. */

@@ -27,8 +27,6 @@ export interface GalaxyFile {
   readonly id: string;
   /** Index into the set's classes, -1 for unknown. */
   readonly label: number;
-  /** See ImageSet.groups. */
-  readonly group?: string;
 }
 
 export interface DecodeOptions {
@@ -159,9 +157,6 @@ export async function loadGalaxyImages(
         "broken image",
       )}: ${first.reason}`,
     );
-  const groups = kept.some((file) => file.group !== undefined)
-    ? { groups: kept.map((file) => file.group ?? "") }
-    : {};
   const set: ImageSet = {
     name,
     images,
@@ -173,7 +168,6 @@ export async function loadGalaxyImages(
     classes,
     ids: kept.map((file) => file.id),
     crop,
-    ...groups,
   };
   return { set, warnings, broken: brokenImages };
 }

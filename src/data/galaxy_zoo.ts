@@ -105,18 +105,17 @@ export async function listGz2(folder: string): Promise<Listing> {
       continue;
     }
     for (const file of await listImageFiles(images))
-      files.push({ path: file, id: stem(file), label, group: name });
+      files.push({ path: file, id: stem(file), label });
   }
   return { files, classes: GALAXY_ZOO_CLASSES, crop: GZ2_CROP, warnings };
 }
 
-/** gz2-apply: no labels (-1); each image's folder, e.g. "train/spirals", is its group. */
+/** gz2-apply: no labels (-1), since those of its folders are unreliable. */
 export async function listGz2Apply(folder: string): Promise<Listing> {
   const files = (await listImageFiles(folder, true)).map((file) => ({
     path: file,
     id: stem(file),
     label: -1,
-    group: path.relative(folder, path.dirname(file)).replaceAll(path.sep, "/"),
   }));
   const { crop, warning } = await cropOfOriginals(
     "gz2-apply",

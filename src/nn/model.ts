@@ -79,11 +79,6 @@ export class Sequential {
     return this.#layers.at(-1) instanceof Softmax;
   }
 
-  /** True after `build()`. */
-  get built(): boolean {
-    return this.#device !== undefined;
-  }
-
   /** The device that `build()` was given. */
   get device(): Device {
     if (!this.#device) throw new Error("model: not built; call build(device, { seed }) first");

@@ -1,7 +1,6 @@
 /**
  * Training: epochs of steps over an image set that lies in GPU memory.
  */
-import { rm } from "node:fs/promises";
 import { join, dirname } from "node:path";
 import { augmentationMatrix, type AugmentOptions } from "../data/augment.ts";
 import { countPerClass, type ImageSet } from "../data/dataset.ts";
@@ -410,10 +409,4 @@ function classWeights(set: ImageSet, how: FitOptions["classWeights"]): Float32Ar
   return Float32Array.from(counts, (count) =>
     count > 0 ? set.count / (counts.length * count) : 0,
   );
-}
-
-/** Removes a run's checkpoint and what lies beside it, once the final model is written. */
-export async function removeCheckpoint(path: string): Promise<void> {
-  await rm(path, { force: true });
-  await rm(join(dirname(path), "best.safetensors"), { force: true });
 }
