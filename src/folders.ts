@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { systemReason } from "./system_errors.ts";
 
 /**
  * Makes a folder and those above it, one at a time: Node's own recursive mkdir never returns where a system refuses a
@@ -24,7 +25,10 @@ export async function prepareFolder(folder: string): Promise<void> {
     await writeFile(probe, "");
     await rm(probe);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`--out ${folder}: cannot be written: ${why}; choose another folder`, { cause });
+    const why = systemReason(cause) ?? String(cause);
+    throw new Error(
+      `--out ${folder}: cannot be written: ${why.replace(/;.*/, "")}; choose another folder`,
+      { cause },
+    );
   }
 }

@@ -11,6 +11,7 @@ import { open, rename, rm, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { TypedArray } from "./gpu/device.ts";
 import { CheckpointError } from "./gpu/errors.ts";
+import { systemReason } from "./system_errors.ts";
 import { elementCount, formatShape, type DType, type Shape } from "./tensor.ts";
 
 /** Bytes of one element, for every type of the format that is made of whole bytes. */
@@ -427,21 +428,9 @@ function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
-const SYSTEM_REASONS: Readonly<Record<string, string>> = {
-  ENOSPC: "the disk is full; free some space or choose another folder",
-  EDQUOT: "the disk quota is used up; free some space or choose another folder",
-  EFBIG: "the file would be larger than this system allows; choose another folder",
-  EACCES: "permission denied; choose a file and folder that you may use",
-  EPERM: "permission denied; choose a file and folder that you may use",
-  EROFS: "the file system is read-only; choose another folder",
-  ENOENT: "no such file or folder",
-  ENOTDIR: "a part of its path is no folder",
-  EISDIR: "it is a folder",
-};
-
 /** What the operating system refused, in words; anything else, as from a tensor's own `bytes()`, passes unchanged. */
 function systemError(path: string, what: string, error: unknown): unknown {
-  if (!(error instanceof Error) || !("syscall" in error) || !("code" in error)) return error;
-  const reason = SYSTEM_REASONS[String(error.code)] ?? error.message;
+  const reason = systemReason(error);
+  if (reason === undefined) return error;
   return new CheckpointError(path, `${what}: ${reason}`, { cause: error });
 }

@@ -1,6 +1,8 @@
+import { systemReason } from "../system_errors.ts";
+
 /** The message of whatever was thrown, for use inside a longer sentence: one line, without a trailing full stop. */
 export function reasonOf(cause: unknown): string {
-  const text = cause instanceof Error ? cause.message : String(cause);
+  const text = systemReason(cause) ?? (cause instanceof Error ? cause.message : String(cause));
   return (text.split("\n")[0] ?? text).replace(/\.$/, "");
 }
 

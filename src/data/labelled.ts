@@ -3,7 +3,7 @@
  */
 import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
-import { countWithExamples, reasonOf } from "./errors.ts";
+import { countWithExamples } from "./errors.ts";
 import type { GalaxyFile } from "./galaxy_images.ts";
 import { type Listing, compareText, listImageFiles } from "./listing.ts";
 import { columnIndex, readTable } from "./table.ts";
@@ -83,7 +83,8 @@ async function isFile(file: string): Promise<boolean> {
   try {
     return (await stat(file)).isFile();
   } catch (cause) {
-    if (reasonOf(cause).startsWith("ENOENT") || reasonOf(cause).startsWith("ENOTDIR")) return false;
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return false;
     throw cause;
   }
 }

@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 import { ShapeError } from "../gpu/errors.ts";
 import type { Padding } from "../geometry.ts";
+import { systemReason } from "../system_errors.ts";
 import { Conv2D } from "./conv2d.ts";
 import { Dense } from "./dense.ts";
 import { Dropout } from "./dropout.ts";
@@ -74,7 +75,7 @@ export function readNetwork(path: string): NetworkConfig {
   try {
     json = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = systemReason(cause) ?? (cause instanceof Error ? cause.message : String(cause));
     throw new NetworkError(`network ${path}: cannot be read: ${why}`, { cause });
   }
   const network = checkNetwork(json, `network ${path}`);
@@ -137,6 +138,7 @@ export class Keys {
   #where: string;
   readonly #values: Map<string, unknown>;
   readonly #known: string[] = [];
+  #failure: NetworkError | undefined;
 
   constructor(where: string, json: unknown) {
     if (typeof json !== "object" || json === null || Array.isArray(json))
@@ -157,52 +159,59 @@ export class Keys {
     return value;
   }
 
-  /** Refuses keys that nobody asked for. */
+  /** Refuses keys that nobody asked for, then the first value that was wrong: a misspelt key is named, not missed. */
   end(): void {
     const [unknown] = this.#values.keys();
     if (unknown !== undefined)
       throw new NetworkError(
         `${this.#where}: unknown key "${unknown}"; it may have ${this.#known.join(", ")}`,
       );
+    if (this.#failure) throw this.#failure;
   }
 
-  #fail(key: string, expected: string, got: unknown): never {
+  /** Remembers the first wrong value; what the caller returns in its place is never used. */
+  #fail(key: string, expected: string, got: unknown): void {
     const what = got === undefined ? "nothing" : JSON.stringify(got);
-    throw new NetworkError(`${this.#where}: ${key}: expected ${expected}, got ${what}`);
+    this.#failure ??= new NetworkError(`${this.#where}: ${key}: expected ${expected}, got ${what}`);
   }
 
   number(key: string, fallback?: number): number {
     const value = this.take(key) ?? fallback;
-    if (typeof value !== "number" || !Number.isFinite(value)) this.#fail(key, "a number", value);
-    return value;
+    if (typeof value === "number" && Number.isFinite(value)) return value;
+    this.#fail(key, "a number", value);
+    return 0;
   }
 
   /** In [0, 1). */
   rate(key: string): number {
     const value = this.number(key);
-    if (value < 0 || value >= 1) this.#fail(key, "a number from 0 to below 1", value);
-    return value;
+    if (value >= 0 && value < 1) return value;
+    this.#fail(key, "a number from 0 to below 1", value);
+    return 0;
   }
 
   /** An integer above 0. */
   count(key: string): number {
     const value = this.take(key);
-    if (!isSizes([value], 1)) this.#fail(key, "an integer above 0", value);
-    return value as number;
+    if (isSizes([value], 1)) return value as number;
+    this.#fail(key, "an integer above 0", value);
+    return 1;
   }
 
   flag(key: string, fallback: boolean): boolean {
     const value = this.take(key) ?? fallback;
-    if (typeof value !== "boolean") this.#fail(key, "true or false", value);
-    return value;
+    if (typeof value === "boolean") return value;
+    this.#fail(key, "true or false", value);
+    return fallback;
   }
 
   /** `[height, width]`, or one number for both. */
   pair(key: string, fallback?: number | readonly [number, number]): readonly [number, number] {
     const value = this.take(key) ?? fallback;
     const sizes: unknown = typeof value === "number" ? [value, value] : value;
-    if (!isSizes(sizes, 2)) this.#fail(key, "an integer above 0 or [height, width]", value);
-    return sizes as [number, number];
+    if (isSizes(sizes, 2)) return sizes as [number, number];
+    this.#fail(key, "an integer above 0 or [height, width]", value);
+    return [1, 1];
   }
 
   /** `"same"`, `"valid"` (the default) or `[[top, bottom], [left, right]]`. */
@@ -217,9 +226,9 @@ export class Keys {
           side.length === 2 &&
           side.every((p) => Number.isInteger(p) && (p as number) >= 0),
       );
-    if (value !== "same" && value !== "valid" && !explicit)
-      this.#fail("padding", '"same", "valid" or [[top, bottom], [left, right]]', value);
-    return value as Padding;
+    if (value === "same" || value === "valid" || explicit) return value as Padding;
+    this.#fail("padding", '"same", "valid" or [[top, bottom], [left, right]]', value);
+    return "valid";
   }
 }
 

@@ -98,7 +98,9 @@ describe("galaxy_images", () => {
       const bytes = readFileSync(file);
       writeFileSync(file, bytes.subarray(0, (bytes.length + 623) / 2)); // past the header of 623 bytes
       expect(await rejection(decodeImage(file, { size: 8 }))).to.match(/a\.jpg: not a readable/);
-      expect(await rejection(decodeImage(at("b.jpg"), { size: 8 }))).to.match(/ENOENT/);
+      expect(await rejection(decodeImage(at("b.jpg"), { size: 8 }))).to.match(
+        /no such file or folder/,
+      );
     });
 
     it("refuses a crop or a size that makes no sense", async () => {

@@ -54,6 +54,11 @@ describe("networks", () => {
       'unknown key "stride"; it may have type, name, trainable, filters',
     ],
     [
+      "a misspelt key before the one that it leaves out",
+      () => build([{ type: "Dense", name: "head", unit: 3 }]),
+      'layers[0] (Dense "head"): unknown key "unit"; it may have type, name, trainable, units',
+    ],
+    [
       "an unknown key of the network",
       () => checkNetwork({ input: [8, 8, 3], layers: [conv], loss: 1 }),
       'unknown key "loss"',
@@ -121,7 +126,9 @@ describe("networks", () => {
   });
 
   it("names a network file that cannot be read", () => {
-    expect(() => readNetwork("nowhere.json")).to.throw("network nowhere.json: cannot be read");
+    expect(() => readNetwork("nowhere.json")).to.throw(
+      "network nowhere.json: cannot be read: no such file or folder",
+    );
     expect(layersOf(readNetwork(file("quick"))).length).to.be.greaterThan(5);
   });
 });
