@@ -11,7 +11,13 @@ import { augmentationFor, fit } from "../train/fit.ts";
 import { releaseImages, uploadImages } from "../train/images.ts";
 import { evaluationMatrices, predict } from "../train/predict.ts";
 import type { FeatureMaps, PhysicalRow, Predictions, StudyEvidence, TestId } from "./results.ts";
-import { modelPath, SEVEN_TESTS, type StudyContext, type TestRecord } from "./seven_tests.ts";
+import {
+  InterruptedError,
+  modelPath,
+  SEVEN_TESTS,
+  type StudyContext,
+  type TestRecord,
+} from "./seven_tests.ts";
 
 type Extras = Omit<StudyEvidence, "notes" | "settings" | "predictions">;
 
@@ -169,13 +175,15 @@ async function smallAgainstLarge(
     const model = new Sequential(settings.network).replaceHead(set.classes.length);
     await model.build(device, { seed, batchSize: settings.batchSize });
     const { signal } = study;
-    await fit(model, set, {
+    const { ended } = await fit(model, set, {
       epochs,
       seed,
       batchSize: settings.batchSize,
       optimizer: { learningRate: settings.learningRate },
       ...(signal && { signal }),
     });
+    if (ended === "interrupted")
+      throw new InterruptedError("study: interrupted in training on few images and on many");
     return { model, set };
   };
   const few = await trained(Math.min(small.images, dissimilar.count), small.epochs);
