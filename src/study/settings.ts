@@ -1,4 +1,5 @@
 /** The sizes of a study by preset and adapter. */
+import { fileURLToPath } from "node:url";
 import type { AdapterDetails } from "../gpu/adapter.ts";
 import { readNetwork, type NetworkConfig } from "../nn/network.ts";
 import type { Preset } from "./results.ts";
@@ -27,7 +28,7 @@ export interface StudySettings {
 
 /** `networks/` lies beside `src/`, in the repository as in `dist/`. */
 export function networkFile(name: string): string {
-  return new URL(`../../networks/${name}.json`, import.meta.url).pathname;
+  return fileURLToPath(new URL(`../../networks/${name}.json`, import.meta.url));
 }
 
 /**

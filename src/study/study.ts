@@ -14,11 +14,13 @@ import { gatherEvidence } from "./evidence.ts";
 import { writeReport } from "./report.ts";
 import type { DataSetChoice, Preset, SeedStatistics, StudyResults, TestId } from "./results.ts";
 import {
+  freezeFor,
   neededPretraining,
   plannedFlops,
   pretrain,
   pretrainingPhase,
   runTest,
+  SEVEN_TESTS,
   testPhase,
   type StudyContext,
   type TestRecord,
@@ -270,11 +272,12 @@ function paperEstimate(
   records: SeedRun["records"],
 ): string[] {
   if (settings.preset === "paper") return [];
-  const trained = (["a", "g", "d", "f", "c"] as const)
-    .map((id) => records[id])
-    .find((record) => record);
+  const id = (["a", "g", "d", "f", "c"] as const).find((each) => records[each]);
+  const trained = id && records[id];
   if (!trained) return [];
-  const speed = trained.result.images_per_s * trainingFlops(new Sequential(settings.network));
+  const model = new Sequential(settings.network);
+  freezeFor(model, SEVEN_TESTS[id].fineTuned);
+  const speed = trained.result.images_per_s * trainingFlops(model);
   const paper = studySettings("paper", "hardware");
   const all = [...plannedFlops(paper, sources, ["a", "b", "c", "d", "e", "f", "g"]).values()];
   const more =
