@@ -121,7 +121,7 @@ async function missingParts(info: DataSetInfo, folder: string): Promise<string[]
     const here = existsSync(full) ? (await filesBelow(full)).length : 0;
     const whole = Math.max(count, publicCount ?? 0);
     if (here < whole && !(sample && publicCount === undefined))
-      missing.push(`${whole - here} of ${whole} images of ${sub || info.name}`);
+      missing.push(`${whole - here} of ${whole} images of ${sub || info.name}/`);
   }
   return missing;
 }
@@ -242,7 +242,8 @@ export function terminalProgress(): { readonly onProgress: OnProgress; readonly 
   if (!process.stderr.isTTY) return { onProgress: () => undefined, stop: () => undefined };
   const options: BarOptions = {
     format: "{stage} {bar} {value}/{total} {eta_formatted}",
-    hideCursor: true,
+    // With it, cli-progress would catch a Ctrl-C and only stop the bar.
+    gracefulExit: false,
     stream: process.stderr,
   };
   let bar: SingleBar | undefined;

@@ -1,11 +1,12 @@
 /** `tuningfork evaluate`: how well a model does on a labelled data set. */
+import { isDataSetName } from "../data/catalogue.ts";
 import { loadDataSet } from "../data/load.ts";
 import { openDevice } from "../gpu/device.ts";
 import { accuracy, argmax, majorityBaseline, meanCrossEntropy } from "../metrics/accuracy.ts";
 import { confusionMatrix, precisionRecall } from "../metrics/confusion.ts";
 import { aucPerClass, macroAuc } from "../metrics/roc.ts";
 import { table } from "../nn/summary.ts";
-import { loadModel } from "../nn/weights.ts";
+import { loadModel, type ModelInfo } from "../nn/weights.ts";
 import { predict } from "../train/predict.ts";
 import { terminalProgress } from "./data.ts";
 
@@ -19,6 +20,7 @@ export interface EvaluateOptions {
   readonly json: boolean;
 }
 
+/** Prints how well a model does: accuracy, loss, and for each class its confusions, precision, recall and AUC. */
 export async function evaluate(options: EvaluateOptions): Promise<number> {
   const device = await openDevice();
   try {
@@ -29,7 +31,7 @@ export async function evaluate(options: EvaluateOptions): Promise<number> {
     const { set, warnings } = await loadDataSet(options.dataSet, {
       size: Math.max(model.input[0], model.input[1]),
       data: options.data,
-      crop: options.crop,
+      crop: options.crop ?? cropOf(info, options.dataSet),
       part: options.part,
       onProgress: progress.onProgress,
     });
@@ -61,6 +63,12 @@ export async function evaluate(options: EvaluateOptions): Promise<number> {
   } finally {
     device.destroy();
   }
+}
+
+/** Images of one's own, and the set that the model knows, are cropped as in training; another set has a crop of its own. */
+function cropOf({ crop, dataSet }: ModelInfo, name: string): number | undefined {
+  const trainedOn = dataSet.replace(/\/.*/, ""); // "gz2/train" is a part of gz2
+  return isDataSetName(name) && name !== trainedOn ? undefined : crop;
 }
 
 function formatResult(result: {

@@ -7,12 +7,17 @@ export interface ProgressLine {
   stop(): void;
 }
 
-/** A bar with a text behind it. */
-export function progressLine(label: string): ProgressLine {
+/** A bar with a text behind it. Once `signal` is raised it is gone, and what is said of the end has the line to itself. */
+export function progressLine(label: string, signal?: AbortSignal): ProgressLine {
   let bar: SingleBar | undefined;
+  const stop = () => {
+    bar?.stop();
+    bar = undefined;
+  };
+  signal?.addEventListener("abort", stop);
   return {
     update: (done, total, text) => {
-      if (!process.stderr.isTTY) return;
+      if (!process.stderr.isTTY || signal?.aborted) return;
       if (!bar) {
         bar = new SingleBar({
           format: `${label} {bar} {percentage}%  {text}`,
@@ -29,10 +34,7 @@ export function progressLine(label: string): ProgressLine {
       bar.setTotal(total);
       bar.update(done, { text });
     },
-    stop: () => {
-      bar?.stop();
-      bar = undefined;
-    },
+    stop,
   };
 }
 
@@ -46,11 +48,14 @@ export function formatDuration(seconds: number): string {
 }
 
 /** A training run's line: epoch, loss, accuracy, images/s, time left. */
-export function trainingProgress(label: string): {
+export function trainingProgress(
+  label: string,
+  signal?: AbortSignal,
+): {
   onProgress: (p: FitProgress) => void;
   stop: () => void;
 } {
-  const line = progressLine(label);
+  const line = progressLine(label, signal);
   return {
     onProgress: (p) => {
       line.update(

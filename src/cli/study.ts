@@ -27,7 +27,7 @@ export async function study(options: StudyCommandOptions): Promise<number> {
   const device = await openDevice();
   const interrupt = onInterrupt();
   const loading = terminalProgress();
-  const line = progressLine("study");
+  const line = progressLine("study", interrupt.signal);
   try {
     const adapterClass = device.summary.class;
     console.error(

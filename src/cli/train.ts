@@ -7,7 +7,7 @@ import { subset, type ImageSet } from "../data/dataset.ts";
 import { loadDataSet } from "../data/load.ts";
 import { validationSplit } from "../data/split.ts";
 import { prepareFolder } from "../folders.ts";
-import { openDevice, type Device } from "../gpu/device.ts";
+import { formatBytes, openDevice, type Device } from "../gpu/device.ts";
 import { CheckpointError } from "../gpu/errors.ts";
 import { Dense } from "../nn/dense.ts";
 import { Sequential } from "../nn/model.ts";
@@ -64,7 +64,12 @@ export async function train(options: TrainOptions): Promise<number> {
     await buildModel(device, model, options);
     const info: ModelInfo = { classes: set.classes, crop: set.crop, dataSet: set.name };
     const { training, validation } = holdOut(set, options);
-    console.error(`${describeDevice(device)}; ${training.count} images, ${options.epochs} epochs`);
+    console.error(model.summary(options.batchSize));
+    if (options.resume && !existsSync(checkpoint))
+      console.error(`${options.out} holds no run to resume; this one starts from the beginning`);
+    console.error(
+      `${describeDevice(device)}; ${training.count} images, ${plural(options.epochs, "epoch")}`,
+    );
     const result = await run(
       model,
       training,
@@ -86,7 +91,7 @@ export async function train(options: TrainOptions): Promise<number> {
     }
     const path = join(options.out, "model.safetensors");
     await saveModel(path, model, info);
-    report(result, path);
+    report(result, path, device.memory().peakBytes);
     return 0;
   } finally {
     interrupt.stop();
@@ -166,7 +171,7 @@ async function run(
   options: TrainOptions,
   signal: AbortSignal,
 ): Promise<FitResult> {
-  const line = trainingProgress(training.name);
+  const line = trainingProgress(training.name, signal);
   const monitor: Monitor = validation ? "valLoss" : "loss";
   const callbacks: Partial<FitOptions> = {
     ...(validation && { validation }),
@@ -206,7 +211,7 @@ async function run(
     if (error instanceof NonFiniteError) {
       const path = join(options.out, "last_good.safetensors");
       await saveModel(path, model, checkpoint.info);
-      throw new Error(`${error.message}; they are in ${path}`, { cause: error });
+      throw new Error(`${error.message}; the last good weights are in ${path}`, { cause: error });
     }
     throw error;
   } finally {
@@ -214,27 +219,41 @@ async function run(
   }
 }
 
-function report(result: FitResult, path: string): void {
+function report(result: FitResult, path: string, peakBytes: number): void {
   const last = result.history.at(-1);
+  const early = result.ended === "early stopping" ? ", stopped early" : "";
   const best = result.bestEpoch === undefined ? "" : `, weights of epoch ${result.bestEpoch}`;
   const figures = last
     ? `loss ${last.loss.toFixed(4)}, accuracy ${last.accuracy.toFixed(3)}`
     : "no epoch was left to do";
-  console.log(`${path}: ${figures} after ${result.history.length} epochs (${result.ended}${best})`);
+  console.log(
+    `${path}: ${figures} after ${plural(result.history.length, "epoch")}${early}${best}; peak memory ${formatBytes(peakBytes)}`,
+  );
 }
+
+const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 export function describeDevice(device: Device): string {
   const { description, device: name, software } = device.summary;
   return `${name || description}${software ? " (software)" : ""}`;
 }
 
+/** npm hands on a Ctrl-C that the terminal has sent already: within this time the two are one. */
+const SAME_SIGNAL_MS = 500;
+
 /** Ctrl-C and SIGTERM ask for an end after the current step; a second one ends at once. */
 export function onInterrupt(): { readonly signal: AbortSignal; readonly stop: () => void } {
   const controller = new AbortController();
-  const handler = () => {
-    if (controller.signal.aborted) stop();
-    else console.error("\nending after the current step (again to end at once) ...");
-    controller.abort();
+  let asked = 0;
+  const handler = (signal: NodeJS.Signals) => {
+    if (!controller.signal.aborted) {
+      asked = Date.now();
+      controller.abort(); // first, so that progress lines are gone when this is said
+      console.error("ending after the current step (again to end at once) ...");
+    } else if (Date.now() - asked > SAME_SIGNAL_MS) {
+      stop();
+      process.kill(process.pid, signal);
+    }
   };
   const stop = () => {
     process.off("SIGINT", handler);

@@ -40,7 +40,7 @@ describe("cli data", () => {
     const gz2 = reports.find((report) => report.name === "gz2");
     expect(gz2).to.include({ folder: at("gz2"), found_by: "--data", images: 4 });
     expect(gz2?.classes).to.deep.equal({ "Early type": 1, "Edge-on disc": 1, Spiral: 2 });
-    expect(gz2?.missing).to.deep.equal(["1513 of 1517 images of images"]);
+    expect(gz2?.missing).to.deep.equal(["1513 of 1517 images of images/"]);
     for (const report of reports)
       expect([report.home, report.licence, report.how_to_get].every(Boolean)).to.equal(true);
   });
