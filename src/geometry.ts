@@ -146,6 +146,9 @@ function axisPadding(padding: Padding, axis: 0 | 1): AxisPadding {
   return typeof padding === "string" ? padding : padding[axis];
 }
 
+/** Shaders count rows and columns in int32, and add two of these at most. */
+const MAX_SPAN = 2 ** 30;
+
 /** Output size and padding of one axis. */
 function outputAxis(
   op: string,
@@ -157,14 +160,20 @@ function outputAxis(
   padding: AxisPadding,
 ): { out: number; before: number; after: number } {
   const extent = (kernel - 1) * dilation + 1;
+  const [before, after] = typeof padding === "string" ? [0, 0] : padding;
+  const span = Math.max(stride, extent, before + size + after);
+  if (span > MAX_SPAN)
+    throw new ShapeError(
+      op,
+      `sizes out of range in ${axis}: expected stride, kernel with dilation and padded input of at most ${MAX_SPAN}, got ${span}`,
+    );
   if (padding === "same") {
     // https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
     const out = Math.ceil(size / stride);
     const total = Math.max((out - 1) * stride + extent - size, 0);
-    const before = Math.floor(total / 2);
-    return { out, before, after: total - before };
+    const half = Math.floor(total / 2);
+    return { out, before: half, after: total - half };
   }
-  const [before, after] = padding === "valid" ? [0, 0] : padding;
   const padded = before + size + after;
   if (extent > padded)
     throw new ShapeError(

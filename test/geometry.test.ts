@@ -75,6 +75,8 @@ describe("conv2dGeometry", () => {
     ["dilated kernel", x, w, { dilations: [1, 3] }, "in width: kernel 3 with dilation 3 spans 7"],
     ["unknown padding", x, w, { padding: "full" }, 'padding: expected "same", "valid"'],
     ["negative padding", x, w, { padding: [[-1, 0], [0, 0]] }, "got [[-1,0],[0,0]]"], // prettier-ignore
+    ["a stride beyond int32", x, w, { strides: 1e12 }, "sizes out of range in height: expected"],
+    ["a span beyond int32", x, w, { dilations: [1, 2 ** 29 + 1], padding: "same" }, "of at most 1073741824, got 1073741827"], // prettier-ignore
     ["flat padding", x, w, { padding: [1, 1] }, "got [1,1]"],
   ];
   it("refuses nothing of the control case", () => {
