@@ -211,7 +211,12 @@ program
 program
   .command("op")
   .description("run one kernel on tensors from a file")
-  .argument("<name>", "conv2d, conv2d_input_grad, ..., affine_warp")
+  .argument(
+    "<name>",
+    "conv2d, conv2d_input_grad, conv2d_weight_grad, conv2d_bias_grad, leaky_relu, leaky_relu_grad, " +
+      "max_pool2d, max_pool2d_grad, dense, dense_input_grad, dense_weight_grad, dense_bias_grad, softmax, " +
+      "softmax_cross_entropy, dropout, dropout_grad, adamax or affine_warp",
+  )
   .requiredOption("--in <file>", "safetensors with x, w, b, dy, ...")
   .requiredOption("--out <file>", "safetensors to write")
   .option("--attrs <json>", 'attributes, e.g. \'{"strides":2,"padding":"same"}\'', "{}")

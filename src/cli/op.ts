@@ -139,7 +139,8 @@ const DROPOUT_ATTRIBUTES = {
   step: withDefault(integer(0, 2 ** 32 - 1), 0),
   layer: withDefault(integer(0, 2 ** 32 - 1), 0),
 };
-const SLOPE = { slope: required(number("a number"), "0.3") };
+/** The default is that of the layer. */
+const SLOPE = { slope: withDefault(number("a number from -1e38 to 1e38"), 0.3) };
 
 const OPS: Readonly<Record<string, Op>> = {
   conv2d: op({
@@ -187,11 +188,7 @@ const OPS: Readonly<Record<string, Op>> = {
   conv2d_bias_grad: op({
     inputs: { dy: floats(NHWC) },
     // The convolution's own, so that one set of attributes serves all four: this gradient depends on none of them.
-    attributes: {
-      strides: optional(size2d),
-      dilations: optional(size2d),
-      padding: optional(padding),
-    },
+    attributes: CONV2D_ATTRIBUTES,
     outputs: ({ dy }) => ({ db: [axis(dy, 3)] }),
     encode: (ctx, inputs, _attributes, { db }) => {
       conv2dBiasGrad(ctx, inputs, db);
@@ -258,7 +255,7 @@ const OPS: Readonly<Record<string, Op>> = {
   }),
   dense_bias_grad: op({
     inputs: { dy: floats("[n,outC]") },
-    attributes: {},
+    attributes: DENSE_ATTRIBUTES, // as conv2d_bias_grad has it
     outputs: ({ dy }) => ({ db: [axis(dy, 1)] }),
     encode: (ctx, inputs, _attributes, { db }) => {
       denseBiasGrad(ctx, inputs, db);
@@ -314,10 +311,10 @@ const OPS: Readonly<Record<string, Op>> = {
   adamax: op({
     inputs: { w: floats(ANY), dw: floats(ANY), m: floats(ANY), u: floats(ANY) },
     attributes: {
-      learningRate: withDefault(number("a number from 0", 0), 0.002),
+      learningRate: withDefault(number("a number from 0 to 1e38", 0), 0.002),
       beta1: withDefault(number("a number from 0 to below 1", 0, 1 - Number.EPSILON / 2), 0.9),
       beta2: withDefault(number("a number from 0 to 1", 0, 1), 0.999),
-      epsilon: withDefault(number("a number from 0", 0), 1e-7),
+      epsilon: withDefault(number("a number from 0 to 1e38", 0), 1e-7),
       t: withDefault(integer(1, 2 ** 32), 1),
     },
     outputs: ({ w, m, u }) => ({ w: w.shape, m: m.shape, u: u.shape }),
@@ -467,11 +464,8 @@ function parseObject(name: string, text: string): Record<string, unknown> {
 /** What a parser expected; `parseAttributes` says where. */
 class Expected extends Error {}
 
-function number(
-  what: string,
-  least = Number.NEGATIVE_INFINITY,
-  most = Number.POSITIVE_INFINITY,
-): (value: unknown) => number {
+/** By default within float32's range. */
+function number(what: string, least = -1e38, most = 1e38): (value: unknown) => number {
   return (value) => {
     if (typeof value !== "number" || !(value >= least && value <= most)) throw new Expected(what);
     return value;

@@ -1,10 +1,13 @@
 import { expect } from "chai";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { OP_NAMES, parseAttributes, runOp } from "../../src/cli/op.ts";
 import { conv2dGeometry, pool2dGeometry } from "../../src/geometry.ts";
 import type { TypedArray } from "../../src/gpu/device.ts";
+import { LeakyReLU } from "../../src/nn/leaky_relu.ts";
 import { adamax } from "../../src/reference/adamax.ts";
 import { affineWarp } from "../../src/reference/affine_warp.ts";
 import { biasGrad } from "../../src/reference/bias_grad.ts";
@@ -413,6 +416,14 @@ describe("tuningfork op", () => {
     });
   });
 
+  it("is listed whole by --help", () => {
+    const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+    const args = ["--import", "tsx", main, "op", "--help"];
+    const help = execFileSync(process.execPath, args, { encoding: "utf8" });
+    const words = help.match(/\w+/g);
+    expect(words).to.include.members([...OP_NAMES]);
+  });
+
   describe("parseAttributes", () => {
     const REFUSALS: [string, string, string][] = [
       ["conv2d", "{bad", "op conv2d: --attrs is no JSON: "],
@@ -452,7 +463,17 @@ describe("tuningfork op", () => {
       ],
       ["conv2d_weight_grad", '{"kernelShape":[3]}', "attribute kernelShape: expected an integer"],
       ["max_pool2d", "{}", "missing attribute size"],
-      ["leaky_relu", '{"slope":null}', "attribute slope: expected a number, got null"],
+      [
+        "leaky_relu",
+        '{"slope":null}',
+        "attribute slope: expected a number from -1e38 to 1e38, got",
+      ],
+      [
+        "leaky_relu",
+        '{"slope":1e39}',
+        "attribute slope: expected a number from -1e38 to 1e38, got",
+      ],
+      ["adamax", '{"learningRate":1e39}', "attribute learningRate: expected a number from 0 to"],
       ["dropout", '{"rate":1}', "attribute rate: expected a number from 0 to below 1, got 1"],
       ["dropout", '{"rate":0.5,"step":-1}', "attribute step: expected an integer from 0 to"],
       ["adamax", '{"t":0}', "attribute t: expected an integer from 1 to 4294967296, got 0"],
@@ -478,6 +499,23 @@ describe("tuningfork op", () => {
       expect(parseAttributes("conv2d_weight_grad", '{"kernelShape":3}')).to.deep.equal({
         kernelShape: [3, 3],
       });
+    });
+
+    it("takes one set of attributes for a layer's forward pass and its gradients", () => {
+      const convolution = '{"strides":2,"padding":"same","algorithm":"direct"}';
+      expect(parseAttributes("conv2d_bias_grad", convolution)).to.deep.equal(
+        parseAttributes("conv2d", convolution),
+      );
+      const algorithm = '{"algorithm":"tiled"}';
+      expect(parseAttributes("dense_bias_grad", algorithm)).to.deep.equal(
+        parseAttributes("dense", algorithm),
+      );
+    });
+
+    it("has the layer's slope for leaky_relu", () => {
+      const { slope } = new LeakyReLU("leaky");
+      expect(parseAttributes("leaky_relu", "{}")).to.deep.equal({ slope });
+      expect(parseAttributes("leaky_relu_grad", "{}")).to.deep.equal({ slope });
     });
 
     it("has Keras' defaults for adamax", () => {
