@@ -27,7 +27,7 @@ export function userDataFolder(): string {
 
 /** Where decoded images are kept: TUNINGFORK_CACHE, or the user's cache directory. Safe to delete at any time. */
 export function cacheFolder(): string {
-  return process.env["TUNINGFORK_CACHE"] ?? envPaths("tuningfork", { suffix: "" }).cache;
+  return process.env["TUNINGFORK_CACHE"] || envPaths("tuningfork", { suffix: "" }).cache;
 }
 
 /** The places in the order in which they are searched. Throws if a folder that somebody named does not exist. */
