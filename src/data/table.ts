@@ -11,6 +11,7 @@ export interface TextTable {
   readonly rows: readonly (readonly string[])[];
 }
 
+/** Reads and parses a table of text; see `parseTable`. */
 export async function readTable(file: string): Promise<TextTable> {
   let text: string;
   try {
@@ -18,6 +19,8 @@ export async function readTable(file: string): Promise<TextTable> {
   } catch (cause) {
     throw new Error(`${file}: cannot be read: ${reasonOf(cause)}`, { cause });
   }
+  if (text.includes("\0"))
+    throw new Error(`${file}: expected a table of text (CSV, TSV), got a binary file`);
   return parseTable(text, file);
 }
 

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import type { OnProgress } from "../data/dataset.ts";
 import { makeFolder } from "../folders.ts";
 import type { Device } from "../gpu/device.ts";
+import { systemReason } from "../system_errors.ts";
 import { trainingFlops } from "../nn/summary.ts";
 import { Sequential } from "../nn/model.ts";
 import { gatherEvidence } from "./evidence.ts";
@@ -120,7 +121,7 @@ async function openFolder(options: StudyOptions): Promise<void> {
     await writeFile(path, JSON.stringify(identity(options)) + "\n");
   } catch (cause) {
     if (cause instanceof Error && cause.message.startsWith("study:")) throw cause;
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = (systemReason(cause) ?? String(cause)).replace(/;.*/, "");
     throw new Error(`study: --out ${out} cannot be written: ${why}; choose another folder`, {
       cause,
     });
@@ -245,6 +246,7 @@ async function otherSeeds(
   );
 }
 
+/** Mean and sample standard deviation (0 of a single value) over the seeds. */
 export function statistics(values: readonly number[]): SeedStatistics["accuracy"] {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);

@@ -59,5 +59,7 @@ describe("labelled", () => {
     expect(await rejection(load(folder()))).to.match(/no column for the label: .* got path, kind/);
     write(at("labels.csv"), "\n# nothing\n");
     expect(await rejection(load(folder()))).to.match(/expected a table with a header line/);
+    const image = await writeImage(at("image.jpg"));
+    expect(await rejection(load(image))).to.match(/image\.jpg: expected a table .* binary file/);
   });
 });
