@@ -21,6 +21,7 @@ export interface StudyCommandOptions {
   readonly resume: boolean;
 }
 
+/** Runs a study with a progress line, and prints its Table 3 and where the report is. Returns the exit code. */
 export async function study(options: StudyCommandOptions): Promise<number> {
   const tests = (options.tests ?? TEST_IDS).map(checkedTest);
   const choice = options.dataSet ?? defaultChoice(options.data);

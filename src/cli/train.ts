@@ -233,6 +233,7 @@ function report(result: FitResult, path: string, peakBytes: number): void {
 
 const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
+/** The adapter in a few words, for the first line of a run. */
 export function describeDevice(device: Device): string {
   const { description, device: name, software } = device.summary;
   return `${name || description}${software ? " (software)" : ""}`;

@@ -353,6 +353,7 @@ export function dataSetInfo(name: DataSetName): DataSetInfo {
   return CATALOGUE[name];
 }
 
+/** True for a name of the catalogue; any other is a folder or a table of the user. */
 export function isDataSetName(name: string): name is DataSetName {
   return (DATA_SET_NAMES as readonly string[]).includes(name);
 }

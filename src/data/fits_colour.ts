@@ -20,6 +20,7 @@ export interface StretchOptions {
   readonly stretch?: number;
 }
 
+/** Told by its name alone. */
 export function isFitsFile(file: string): boolean {
   return /\.fits?(\.gz)?$/i.test(file);
 }

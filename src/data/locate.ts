@@ -86,6 +86,7 @@ export function findDataSet(name: DataSetName, options: LocateOptions = {}): str
   return found.folder;
 }
 
+/** True for a folder, or a link to one. */
 export function isFolder(folder: string): boolean {
   return statSync(folder, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }

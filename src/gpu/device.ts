@@ -93,6 +93,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   return new Device(opened, handle, options);
 }
 
+/** A GPU with its pool of buffers, compiled pipelines, queue and first error. `openDevice` makes one; `destroy()` lets the process end. */
 export class Device {
   readonly handle: GPUDevice;
   readonly summary: OpenedAdapter["summary"];

@@ -24,6 +24,7 @@ export interface DispatchTime {
   readonly ms: number;
 }
 
+/** Dispatches recorded once, with their buffers and pipelines, to be submitted as often as one likes. */
 export class Program {
   readonly label: string;
   readonly #device: Device;

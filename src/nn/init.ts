@@ -15,6 +15,7 @@ export const glorotUniform: Initializer = (values: Float32Array, shape: Shape, r
     values[i] = limit * (random.uint32() * (2 / 4294967296) - 1);
 };
 
+/** All zeros, as biases begin. */
 export const zeros: Initializer = (values: Float32Array) => {
   values.fill(0);
 };

@@ -55,6 +55,7 @@ export interface LayerPass extends Pass {
   readonly index: number;
 }
 
+/** One layer: its output shape, its parameters, and what it records forward and backward. */
 export abstract class Layer {
   abstract readonly type: string;
   readonly name: string;

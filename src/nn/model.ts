@@ -25,6 +25,7 @@ export interface Activations {
   readonly outputs: readonly Tensor[];
 }
 
+/** Layers in a row. Make it from a network, `build()` it for a device, then fit, predict, freeze or give it a new head. */
 export class Sequential {
   /** Height, width, channels. */
   readonly input: readonly [number, number, number];

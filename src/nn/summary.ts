@@ -34,6 +34,7 @@ export function forwardFlops(model: Sequential): number {
   return model.layers.reduce((sum, layer, index) => sum + layer.flops(shapes[index] ?? []), 0);
 }
 
+/** The table behind `model.summary()`: layers, shapes, parameters, FLOPs, memory, totals. */
 export function summarize(model: Sequential, batchSize: number): string {
   const shapes = model.shapes();
   const rows = model.layers.map((layer, index): Row => {

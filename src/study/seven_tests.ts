@@ -113,9 +113,11 @@ export function plannedFlops(
   return plan;
 }
 
+/** What the phases of a study are called, in its plan and in its progress line. */
 export const pretrainingPhase = (which: Pretraining): string => `pre-training on the ${which} set`;
 export const testPhase = (id: TestId): string => `test ${id}`;
 
+/** The pre-trainings that these tests share, each once. */
 export function neededPretraining(tests: readonly TestId[]): Pretraining[] {
   return (["dissimilar", "similar"] as const).filter((which) =>
     tests.some((id) => SEVEN_TESTS[id].pretraining === which),
@@ -228,6 +230,7 @@ async function startingModel(
   return model;
 }
 
+/** Where a study keeps the model of a test, or a pre-trained one. */
 export function modelPath(out: string, name: string): string {
   return join(out, "models", `${name}.safetensors`);
 }

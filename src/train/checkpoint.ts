@@ -36,6 +36,7 @@ export interface RunState {
   plateau: { best: number | null; wait: number };
 }
 
+/** The state of a run of which no step is done. */
 export function initialState(learningRate: number): RunState {
   return {
     epoch: 0,

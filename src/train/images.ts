@@ -23,6 +23,7 @@ export function uploadImages(device: Device, set: ImageSet): DeviceImages {
   return { set, chunks };
 }
 
+/** Gives the device memory of uploaded images back. */
 export function releaseImages(device: Device, { chunks }: DeviceImages): void {
   device.release(...chunks.map(({ images }) => images));
 }

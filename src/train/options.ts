@@ -12,6 +12,7 @@ export interface AdamaxOptions {
   readonly epsilon?: number;
 }
 
+/** Kingma & Ba's rate and betas, as Keras had them up to 2.3; epsilon as Keras has it. */
 export const ADAMAX_DEFAULTS = {
   learningRate: 0.002,
   beta1: 0.9,

@@ -6,6 +6,7 @@ import type { Device } from "../gpu/device.ts";
 
 const now = (): number => performance.now();
 
+/** Keeps at most two steps in flight, and sleeps through the time that a step is expected to take. */
 export class Pace {
   readonly #device: Device;
   /** Durations of the last submissions, in milliseconds. */
