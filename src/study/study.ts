@@ -55,7 +55,7 @@ export async function runStudy(
 ): Promise<{ results: StudyResults; written: string[] }> {
   const { out, seed, tests, preset, choice } = options;
   const started = Date.now();
-  await openFolder(options);
+  await openFolder(device, options);
   const settings = options.settings ?? studySettings(preset, device.summary.class);
   const first = await runSeed(device, settings, options, seed, out);
   const statistics = await otherSeeds(device, settings, options, first.records);
@@ -90,18 +90,19 @@ export async function runStudy(
 }
 
 /** What a folder's study was asked to do; a resumed one must be the same. */
-function identity({ preset, choice, seed }: StudyOptions): Record<string, unknown> {
-  return { preset, data_set: choice, seed };
+function identity(device: Device, { preset, choice, seed }: StudyOptions): Record<string, unknown> {
+  // The adapter's class chooses the sizes of the quick preset.
+  return { preset, data_set: choice, seed, adapter: device.summary.class };
 }
 
-async function openFolder(options: StudyOptions): Promise<void> {
+async function openFolder(device: Device, options: StudyOptions): Promise<void> {
   const { out, resume } = options;
   const path = join(out, "study.json");
   try {
     await makeFolder(join(out, "models"));
     if (existsSync(path)) {
       const before = await readFile(path, "utf8");
-      const same = before.trim() === JSON.stringify(identity(options));
+      const same = before.trim() === JSON.stringify(identity(device, options));
       if (resume && !same)
         throw new Error(
           `study: ${out} holds another study (${before.trim()}); resume it with the same options, or choose another --out`,
@@ -118,7 +119,7 @@ async function openFolder(options: StudyOptions): Promise<void> {
         options.onMessage?.(`the study that was in ${out} is now in ${kept}`);
       }
     }
-    await writeFile(path, JSON.stringify(identity(options)) + "\n");
+    await writeFile(path, JSON.stringify(identity(device, options)) + "\n");
   } catch (cause) {
     if (cause instanceof Error && cause.message.startsWith("study:")) throw cause;
     const why = (systemReason(cause) ?? String(cause)).replace(/;.*/, "");
@@ -310,7 +311,10 @@ function describeSettings(settings: StudySettings, sources: StudySources): [stri
       "epochs",
       `${pretrainEpochs.dissimilar} (dissimilar) and ${pretrainEpochs.similar} (similar) to pre-train, ${epochs} to fine-tune`,
     ],
-    ["augmentation", "rotation, flips, crop and scale, drawn anew for each image and epoch"],
+    [
+      "augmentation",
+      "galaxies: rotation, flips, crop and scale, drawn anew for each image and epoch; the dissimilar set as it is",
+    ],
     ["dissimilar set", `${sources.dissimilar.name}, ${sources.dissimilar.count} images`],
     ["similar set", `${sources.similar.name}, ${sources.similar.count} images`],
     [
