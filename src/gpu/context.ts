@@ -18,6 +18,7 @@ export interface Dispatch {
   readonly workgroups: readonly [number, number?, number?];
 }
 
+/** Where a recording happens. The function given to `device.record` runs twice: first to plan its scratch memory. */
 export interface Context {
   readonly device: Device;
   /** Records one dispatch. @throws ShaderError, ShapeError before anything is encoded. */

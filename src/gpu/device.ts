@@ -416,6 +416,7 @@ export class Device {
   /**
    * Records a program: its pipelines are compiled, its bind groups made and its memory granted when the promise
    * resolves.
+   * @param build runs twice, first to plan the scratch memory: it must do the same both times
    * @param scratchFrom a program whose scratch memory this one may share; it must outlive this one
    */
   record(label: string, build: (ctx: Context) => void, scratchFrom?: Program): Promise<Program> {

@@ -6,6 +6,13 @@ import { elementCount, sizeBytes, type DType, type Shape, type Tensor } from "..
 import type { Context, Dispatch } from "./context.ts";
 import type { Device, Pipeline } from "./device.ts";
 import { DeviceError, ShaderError } from "./errors.ts";
+import {
+  planMemory,
+  scratchMemory,
+  type Lifetime,
+  type MemoryPlan,
+  type ScratchMemory,
+} from "./memory_plan.ts";
 import { packParams } from "./shader.ts";
 
 type Command =
@@ -29,8 +36,10 @@ export class Program {
   readonly label: string;
   readonly #device: Device;
   readonly #commands: readonly Command[];
-  /** The scratch tensors, as a program recorded with `scratchFrom` borrows them. */
+  /** The scratch buffers of its own, as tensors; a program recorded with `scratchFrom` borrows them. */
   readonly scratch: readonly Tensor[];
+  /** What the scratch tensors take, planned and without a plan. */
+  readonly memory: ScratchMemory;
   readonly #params: GPUBuffer | undefined;
   readonly #lender: Program | undefined;
   #destroyed = false;
@@ -41,6 +50,7 @@ export class Program {
     label: string,
     commands: readonly Command[],
     scratch: readonly Tensor[],
+    memory: ScratchMemory,
     params: GPUBuffer | undefined,
     lender: Program | undefined,
   ) {
@@ -48,6 +58,7 @@ export class Program {
     this.label = label;
     this.#commands = commands;
     this.scratch = scratch;
+    this.memory = memory;
     this.#params = params;
     this.#lender = lender;
   }
@@ -176,7 +187,8 @@ function encodeCopy(encoder: GPUCommandEncoder, from: Tensor, to: Tensor): void 
 }
 
 /**
- * Records `build`'s dispatches, compiles what they need and makes their bind groups.
+ * Runs `build` twice: once to see which scratch tensors live when, then, with memory planned for them, to record its
+ * dispatches. Compiles what they need and makes their bind groups.
  * @param scratchFrom a program whose scratch memory this one may use too: the two never run at the same time, and it
  * must outlive this one
  */
@@ -188,7 +200,9 @@ export async function record(
 ): Promise<Program> {
   device.check();
   scratchFrom?.expectAlive();
-  const recorder = new Recorder(device, scratchFrom);
+  const lifetimes = lifetimesOf(device, build);
+  const plan = planMemory(lifetimes, scratchFrom?.scratch.map(sizeBytes));
+  const recorder = new Recorder(device, lifetimes, plan, scratchFrom);
   try {
     build(recorder);
     return await recorder.finish(label);
@@ -198,21 +212,84 @@ export async function record(
   }
 }
 
+/** What recording `build` would take of scratch memory; nothing is allocated. */
+export function plannedMemory(device: Device, build: (ctx: Context) => void): ScratchMemory {
+  const lifetimes = lifetimesOf(device, build);
+  return scratchMemory(lifetimes, planMemory(lifetimes));
+}
+
+/** How long each scratch tensor of `build` lives, in the order in which it asks for them. */
+function lifetimesOf(device: Device, build: (ctx: Context) => void): Lifetime[] {
+  const planner = new Planner(device);
+  build(planner);
+  return planner.finish();
+}
+
+/** Records nothing but the lives of scratch tensors, whose buffers are only names. */
+class Planner implements Context {
+  readonly device: Device;
+  readonly #lives: (Lifetime & { last: number; readonly name: GPUBuffer })[] = [];
+  #event = 0;
+
+  constructor(device: Device) {
+    this.device = device;
+  }
+
+  dispatch(): void {
+    this.#event++;
+  }
+
+  copy(): void {
+    this.#event++;
+  }
+
+  scratch(shape: Shape, dtype: DType, label: string): Tensor {
+    const bytes = Math.max(16, sizeBytes({ shape, dtype }));
+    const name = { label } as GPUBuffer;
+    this.#lives.push({ label, bytes, first: this.#event++, last: Infinity, name });
+    return { buffer: name, offsetBytes: 0, shape, dtype, label };
+  }
+
+  free(tensor: Tensor): void {
+    const life = this.#lives.find(({ name }) => name === tensor.buffer);
+    if (life?.last !== Infinity)
+      throw new DeviceError(
+        `free: "${tensor.label}" is no live scratch tensor of this recording`,
+        "validation",
+      );
+    life.last = this.#event++;
+  }
+
+  finish(): Lifetime[] {
+    return this.#lives;
+  }
+}
+
 class Recorder implements Context {
   readonly device: Device;
   readonly #recorded: (Dispatch | { from: Tensor; to: Tensor })[] = [];
-  /** Scratch tensors that are free to be used again within this program. */
-  readonly #free: Tensor[];
+  readonly #lifetimes: readonly Lifetime[];
+  readonly #plan: MemoryPlan;
   readonly #lender: Program | undefined;
-  readonly #borrowed: readonly Tensor[];
-  readonly #scratch: Tensor[] = [];
+  /** A tensor for each buffer of the plan: the lender's, then this program's own. */
+  readonly #buffers: readonly Tensor[];
+  readonly #own: readonly Tensor[];
+  #next = 0;
   #params: GPUBuffer | undefined;
 
-  constructor(device: Device, lender: Program | undefined) {
+  constructor(
+    device: Device,
+    lifetimes: readonly Lifetime[],
+    plan: MemoryPlan,
+    lender: Program | undefined,
+  ) {
     this.device = device;
+    this.#lifetimes = lifetimes;
+    this.#plan = plan;
     this.#lender = lender;
-    this.#borrowed = lender?.scratch ?? [];
-    this.#free = [...this.#borrowed];
+    const lent = lender?.scratch ?? [];
+    this.#own = allocate(device, plan, lent.length);
+    this.#buffers = [...lent, ...this.#own];
   }
 
   dispatch(dispatch: Dispatch): void {
@@ -236,36 +313,25 @@ class Recorder implements Context {
   }
 
   scratch(shape: Shape, dtype: DType, label: string): Tensor {
-    const bytes = sizeBytes({ shape, dtype });
-    // Best fit among what is free, unless that would waste more than half of what this program itself allocated.
-    const wasteful = (tensor: Tensor) =>
-      sizeBytes(tensor) > 2 * bytes + 4096 && !this.#borrowed.includes(tensor);
-    const fits = this.#free
-      .filter((tensor) => sizeBytes(tensor) >= bytes && !wasteful(tensor))
-      .sort((a, b) => sizeBytes(a) - sizeBytes(b));
-    const [reused] = fits;
-    if (reused) {
-      this.#free.splice(this.#free.indexOf(reused), 1);
-      return { ...reused, shape, dtype, label };
-    }
-    const fresh = this.device.tensor(shape, dtype, label);
-    this.#scratch.push(fresh);
-    return fresh;
-  }
-
-  free(tensor: Tensor): void {
-    const own = (scratch: Tensor) => scratch.buffer === tensor.buffer;
-    const whole = this.#scratch.find(own) ?? this.#borrowed.find(own);
-    if (!whole || this.#free.includes(whole))
+    const index = this.#next++;
+    const planned = this.#buffers[this.#plan.bufferOf[index] ?? -1];
+    const bytes = Math.max(16, sizeBytes({ shape, dtype }));
+    if (!planned || this.#lifetimes[index]?.bytes !== bytes)
       throw new DeviceError(
-        `free: "${tensor.label}" is no live scratch tensor of this recording`,
+        `record: scratch tensor "${label}" was not asked for when the memory was planned; the function that records ` +
+          `runs twice and must do the same both times`,
         "validation",
       );
-    this.#free.push(whole);
+    return { buffer: planned.buffer, offsetBytes: 0, shape, dtype, label };
+  }
+
+  /** The plan has it already. */
+  free(): void {
+    return;
   }
 
   abandon(): void {
-    this.device.release(...this.#scratch);
+    this.device.release(...this.#own);
     this.#params?.destroy();
   }
 
@@ -288,8 +354,23 @@ class Recorder implements Context {
       return { kind: "dispatch", dispatch: entry, pipeline, groups };
     });
     await this.device.settle();
-    return new Program(this.device, label, commands, this.#scratch, this.#params, this.#lender);
+    const memory = scratchMemory(this.#lifetimes, this.#plan);
+    return new Program(this.device, label, commands, this.#own, memory, this.#params, this.#lender);
   }
+}
+
+/** The plan's buffers that were not lent; all of them or, where one is refused, none. */
+function allocate(device: Device, plan: MemoryPlan, lent: number): Tensor[] {
+  const tensors: Tensor[] = [];
+  try {
+    for (const [index, bytes] of plan.bufferBytes.entries())
+      if (index >= lent)
+        tensors.push(device.tensor([bytes / 4], "uint32", plan.bufferLabels[index] ?? "scratch"));
+  } catch (error) {
+    device.release(...tensors);
+    throw error;
+  }
+  return tensors;
 }
 
 function packAll(
