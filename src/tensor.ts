@@ -69,6 +69,20 @@ export function slice(tensor: Tensor, start: number, count: number): Tensor {
 }
 
 /**
+ * One flat float32 tensor over tensors that lie one after another in a buffer, with the gaps between them.
+ * The gaps are those of `device.packed`: they hold zeros.
+ */
+export function joined(tensors: readonly Tensor[]): Tensor {
+  const [first] = tensors;
+  const last = tensors.at(-1);
+  if (!first || !last || tensors.some(({ buffer }) => buffer !== first.buffer))
+    throw new ShapeError("joined", "the tensors do not lie in one buffer");
+  const bytes = last.offsetBytes + sizeBytes(last) - first.offsetBytes;
+  const label = tensors.length > 1 ? `${first.label} to ${last.label}` : first.label;
+  return { ...first, shape: [bytes / 4], label };
+}
+
+/**
  * Fails when a tensor has not the shape that an op needs.
  * @throws ShapeError naming the op, the tensor and both shapes.
  */

@@ -108,7 +108,8 @@ export class Device {
   readonly #shaderFolder: URL | undefined;
   readonly #pipelines = new Map<string, Promise<Pipeline>>();
   readonly #freeBuffers = new Map<number, GPUBuffer[]>();
-  readonly #live = new Map<GPUBuffer, number>();
+  /** Buffers that tensors use, by where in them the tensors start. */
+  readonly #live = new Map<GPUBuffer, { readonly bytes: number; readonly offsets: Set<number> }>();
   readonly #staging = new Map<number, GPUBuffer[]>();
   #allocatedBytes = 0;
   #liveBytes = 0;
@@ -183,7 +184,7 @@ export class Device {
       );
     const bytes = Math.max(16, sizeBytes({ shape, dtype }));
     const buffer = this.#takeBuffer(bytes, `${label} ${formatShape(shape)}`);
-    this.#live.set(buffer, bytes);
+    this.#live.set(buffer, { bytes, offsets: new Set([0]) });
     this.#liveBytes += bytes;
     return { buffer, offsetBytes: 0, shape, dtype, label };
   }
@@ -193,6 +194,38 @@ export class Device {
     const free = this.#freeBuffers.get(bytes)?.pop();
     if (free) {
       free.label = label;
+  /**
+   * Tensors of zeros that lie one after another, so that one kernel can work on all of them (see `joined` of tensor.ts):
+   * in one buffer, or in several where one may not be that large.
+   */
+  packed(specs: readonly { readonly shape: Shape; readonly label: string }[]): Tensor[] {
+    const alignment = this.limits.minStorageBufferOffsetAlignment;
+    const tensors: Tensor[] = [];
+    for (let start = 0; start < specs.length;) {
+      const offsets: number[] = [];
+      let end = 0;
+      let bytes = 0;
+      for (const { shape } of specs.slice(start)) {
+        const size = sizeBytes({ shape, dtype: "float32" });
+        if (offsets.length > 0 && end + size > this.limits.maxBufferSize) break;
+        offsets.push(end);
+        bytes = end + size;
+        end = Math.ceil(bytes / alignment) * alignment;
+      }
+      const group = specs.slice(start, start + offsets.length);
+      const [first = { label: "" }] = group;
+      const label = group.length > 1 ? `${first.label} and ${group.length - 1} more` : first.label;
+      const whole = this.tensor([bytes / 4], "float32", label);
+      this.clear(whole);
+      this.#live.set(whole.buffer, { bytes: Math.max(16, bytes), offsets: new Set(offsets) });
+      group.forEach(({ shape, label }, i) => {
+        tensors.push({ ...whole, offsetBytes: offsets[i] ?? 0, shape, label });
+      });
+      start += group.length;
+    }
+    return tensors;
+  }
+
       return free;
     }
     const { maxBufferSize } = this.limits;
@@ -227,11 +260,11 @@ export class Device {
     return buffer;
   }
 
-  /** Gives a tensor's buffer back to the pool. Work already submitted still sees it as it was. */
+  /** Gives a tensor's buffer back to the pool, with the last tensor in it. Work already submitted still sees it as it was. */
   release(...tensors: readonly Tensor[]): void {
     for (const tensor of tensors) {
-      const bytes = this.#live.get(tensor.buffer);
-      if (bytes === undefined)
+      const live = this.#live.get(tensor.buffer);
+      if (!live?.offsets.delete(tensor.offsetBytes))
         throw new DeviceError(
           `release: tensor "${tensor.label}" is not alive; it was released before`,
           "validation",
@@ -241,6 +274,8 @@ export class Device {
       const list = this.#freeBuffers.get(bytes);
       if (list) list.push(tensor.buffer);
       else this.#freeBuffers.set(bytes, [tensor.buffer]);
+      if (live.offsets.size > 0) continue;
+      const { bytes } = live;
     }
   }
 

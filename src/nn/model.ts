@@ -95,20 +95,31 @@ export class Sequential {
     if (this.#device) throw new Error("model: built already; make a new one for another device");
     this.#device = device;
     this.#seed = seed;
-    const shapes = this.shapes();
-    for (const [index, layer] of this.#layers.entries())
-      this.#createParameters(layer, shapes[index] ?? []);
+    this.#createParameters(this.#layers);
     await device.finish();
     await this.#compile(batchSize);
     return this;
   }
 
-  #createParameters(layer: Layer, input: Shape): void {
-    layer.parameters = layer.parameterSpecs(input).map(({ name, shape, init }) => {
-      const full = `${layer.name}.${name}`;
+  /** The parameters of neighbouring layers lie one after another, so that the optimizer updates them as one. */
+  #createParameters(layers: readonly Layer[]): void {
+    const shapes = this.shapes();
+    const specs = this.#layers.flatMap((layer, index) =>
+      layers.includes(layer)
+        ? layer
+            .parameterSpecs(shapes[index] ?? [])
+            .map(({ name, ...spec }) => ({ ...spec, layer, label: `${layer.name}.${name}` }))
+        : [],
+    );
+    for (const layer of layers) layer.parameters = [];
+    this.device.packed(specs).forEach((value, i) => {
+      const spec = specs[i];
+      if (!spec) return;
+      const { label: name, shape, init, layer } = spec;
       const values = new Float32Array(elementCount(shape));
-      init(values, shape, new Random(this.#seed, `init ${full}`));
-      return { name: full, shape, layer, value: this.device.upload(values, shape, full) };
+      init(values, shape, new Random(this.#seed, `init ${name}`));
+      this.device.write(value, values);
+      layer.parameters.push({ name, shape, layer, value });
     });
   }
 
@@ -182,13 +193,12 @@ export class Sequential {
     const old = this.#layers[index];
     if (!old) throw new Error("replaceHead: the network has no Dense layer");
     const head = new Dense(old.name, { ...(old.config() as { units: number }), units });
-    const input = this.shapes()[index] ?? [];
     this.#layers = this.#layers.with(index, head);
     this.shapes();
     if (this.#device) {
       this.#device.release(...old.parameters.map((parameter) => parameter.value));
       this.#seed = seed;
-      this.#createParameters(head, input);
+      this.#createParameters([head]);
     }
     return this;
   }

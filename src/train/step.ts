@@ -13,7 +13,7 @@ import { softmaxCrossEntropy } from "../kernels/softmax_cross_entropy.ts";
 import { clearStatus } from "../kernels/step_state.ts";
 import type { Parameter, Pass } from "../nn/layer.ts";
 import type { Sequential } from "../nn/model.ts";
-import { slice, type Tensor } from "../tensor.ts";
+import { joined, sizeBytes, slice, type Tensor } from "../tensor.ts";
 import type { DeviceImages } from "./images.ts";
 import { LOG_SLOTS } from "./options.ts";
 
@@ -25,9 +25,10 @@ export interface Batch {
   readonly labels: Int32Array;
 }
 
-/** Adamax' moments of one parameter. */
+/** The gradient and Adamax' moments of one parameter. */
 export interface Moments {
   readonly parameter: Parameter;
+  readonly grad: Tensor;
   readonly m: Tensor;
   readonly u: Tensor;
 }
@@ -49,6 +50,8 @@ export class TrainingStep {
   readonly #classWeights: Tensor | undefined;
   readonly #programs = new Map<number, Program>();
   readonly moments: readonly Moments[];
+  /** The moments by neighbours in memory, which are updated as one. */
+  readonly #runs: readonly Moments[][];
   /** [LOG_SLOTS, 4]: mean loss, correct, rows, flag of each of the last steps. */
   readonly log: Tensor;
   readonly status: Tensor;
@@ -70,12 +73,8 @@ export class TrainingStep {
       device.upload(settings.classWeights, [settings.classWeights.length], "classWeights");
     this.log = device.tensor([LOG_SLOTS, 4], "float32", "log");
     this.status = device.upload(clearStatus(), [4], "status");
-    this.moments = model.trainableParameters().map((parameter) => ({
-      parameter,
-      m: device.tensor(parameter.shape, "float32", `adamax.m.${parameter.name}`),
-      u: device.tensor(parameter.shape, "float32", `adamax.u.${parameter.name}`),
-    }));
-    device.clear(...this.moments.flatMap(({ m, u }) => [m, u]));
+    this.#runs = runsOf(device, model.trainableParameters()).map((run) => momentsOf(device, run));
+    this.moments = this.#runs.flat();
   }
 
   /** Records the programs for these batch sizes, largest first: the others share its memory. */
@@ -115,14 +114,16 @@ export class TrainingStep {
       `training step n=${n}`,
       (ctx) => {
         this.recordGradients(ctx, n);
-        const parameters = this.moments.map(({ parameter }) => parameter);
-        for (const { grad } of parameters) if (grad) allFinite(ctx, { x: grad, step }, this.status);
-        for (const { parameter, m, u } of this.moments) {
-          const { grad: dw, value: w } = parameter;
-          if (dw)
-            adamax(ctx, { dw, step, status: this.status }, { beta1, beta2, epsilon }, { w, m, u });
-          delete parameter.grad;
+        for (const run of this.#runs)
+          allFinite(ctx, { x: joined(run.map(({ grad }) => grad)), step }, this.status);
+        for (const run of this.#runs) {
+          const dw = joined(run.map(({ grad }) => grad));
+          const w = joined(run.map(({ parameter }) => parameter.value));
+          const m = joined(run.map((moments) => moments.m));
+          const u = joined(run.map((moments) => moments.u));
+          adamax(ctx, { dw, step, status: this.status }, { beta1, beta2, epsilon }, { w, m, u });
         }
+        for (const { parameter } of this.moments) delete parameter.grad;
       },
       scratchFrom,
     );
@@ -143,8 +144,7 @@ export class TrainingStep {
     const indices = slice(this.#inputs.indices, 0, n);
     const matrices = slice(this.#inputs.matrices, 0, n);
     const labels = slice(this.#inputs.labels, 0, n);
-    for (const { parameter } of this.moments)
-      parameter.grad = ctx.scratch(parameter.shape, "float32", `${parameter.name}.grad`);
+    for (const { parameter, grad } of this.moments) parameter.grad = grad;
     const x = ctx.scratch([n, ...this.#model.input], "float32", "batch.x");
     affineWarpSet(ctx, { chunks: images.chunks, indices, matrices }, x);
     const pass: Pass = { training: true, seed, step, ...(observe && { observe }) };
@@ -170,7 +170,35 @@ export class TrainingStep {
     this.#programs.clear();
     const { indices, matrices, labels, step } = this.#inputs;
     this.#device.release(indices, matrices, labels, step, this.log, this.status);
-    this.#device.release(...this.moments.flatMap(({ m, u }) => [m, u]));
+    this.#device.release(...this.moments.flatMap(({ grad, m, u }) => [grad, m, u]));
     if (this.#classWeights) this.#device.release(this.#classWeights);
   }
+}
+
+/** Parameters that lie one after another in memory, together. */
+function runsOf(device: Device, parameters: readonly Parameter[]): Parameter[][] {
+  // Alignment leaves less than this between neighbours; a frozen parameter in between leaves at least as much.
+  const alignment = device.limits.minStorageBufferOffsetAlignment;
+  const runs: Parameter[][] = [];
+  for (const parameter of parameters) {
+    const run = runs.at(-1);
+    const before = run?.at(-1)?.value;
+    const { buffer, offsetBytes } = parameter.value;
+    const gap = before ? offsetBytes - before.offsetBytes - sizeBytes(before) : 0;
+    if (run && before?.buffer === buffer && gap >= 0 && gap < alignment) run.push(parameter);
+    else runs.push([parameter]);
+  }
+  return runs;
+}
+
+function momentsOf(device: Device, run: readonly Parameter[]): Moments[] {
+  const packed = (label: (name: string) => string) =>
+    device.packed(run.map(({ name, shape }) => ({ shape, label: label(name) })));
+  const grads = packed((name) => `${name}.grad`);
+  const ms = packed((name) => `adamax.m.${name}`);
+  const us = packed((name) => `adamax.u.${name}`);
+  return run.flatMap((parameter, i) => {
+    const [grad, m, u] = [grads[i], ms[i], us[i]];
+    return grad && m && u ? [{ parameter, grad, m, u }] : [];
+  });
 }
