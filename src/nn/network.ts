@@ -14,7 +14,10 @@ import { LeakyReLU } from "./leaky_relu.ts";
 import { MaxPool2D } from "./max_pool2d.ts";
 import { Softmax } from "./softmax.ts";
 
-/** `{"input":[96,96,3],"layers":[{"type":"Conv2D","name":"conv1",...},...]}` */
+/** The version of network files that is read here; a file without the key `version` is of version 1. */
+const NETWORK_VERSION = 1;
+
+/** `{"version":1,"input":[96,96,3],"layers":[{"type":"Conv2D","name":"conv1",...},...]}` */
 export interface NetworkConfig {
   /** Height, width, channels. */
   readonly input: readonly [number, number, number];
@@ -86,6 +89,11 @@ export function readNetwork(path: string): NetworkConfig {
 /** Checks the outer form of a network; `layersOf` checks the layers. */
 export function checkNetwork(json: unknown, where = "network"): NetworkConfig {
   const keys = new Keys(where, json);
+  const version = keys.take("version") ?? NETWORK_VERSION;
+  if (version !== NETWORK_VERSION)
+    throw new NetworkError(
+      `${where}: version: expected ${NETWORK_VERSION}, got ${JSON.stringify(version)}; use the tuningfork that wrote it, or a newer one`,
+    );
   const input = keys.take("input");
   const layers = keys.take("layers");
   keys.end();

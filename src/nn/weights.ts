@@ -26,7 +26,23 @@ export interface ModelInfo {
 
 const FORMAT = "tuningfork-1";
 /** Pixels are uint8; the network sees them times this. */
-const PIXEL_SCALING = "1/255";
+export const PIXEL_SCALING = "1/255";
+
+/** The metadata of a model file. */
+export function modelMetadata(
+  model: Sequential,
+  info: ModelInfo,
+): Readonly<Record<string, string>> {
+  return {
+    format: FORMAT,
+    network: JSON.stringify(model.config()),
+    input_size: JSON.stringify(model.input),
+    classes: JSON.stringify(info.classes),
+    pixel_scaling: PIXEL_SCALING,
+    crop: String(info.crop),
+    data_set: info.dataSet,
+  };
+}
 
 /** Writes a model; whole or not at all. @throws CheckpointError */
 export async function saveModel(
@@ -43,16 +59,7 @@ export async function saveModel(
         .map((parameter) => tensorToWrite(device, parameter.name, parameter.value)),
       ...(more.tensors ?? []),
     ],
-    metadata: {
-      format: FORMAT,
-      network: JSON.stringify(model.config()),
-      input_size: JSON.stringify(model.input),
-      classes: JSON.stringify(info.classes),
-      pixel_scaling: PIXEL_SCALING,
-      crop: String(info.crop),
-      data_set: info.dataSet,
-      ...more.metadata,
-    },
+    metadata: { ...modelMetadata(model, info), ...more.metadata },
   });
 }
 
@@ -76,7 +83,8 @@ export function modelOf(file: SafetensorsFile): { model: Sequential; info: Model
   if (network === undefined)
     throw new CheckpointError(
       path,
-      `no network in its metadata, so it was not written by tuningfork; give the network with --network and the weights with --init`,
+      `no network in its metadata, so it is no model of tuningfork; take it in with "tuningfork import --from ${path} --network FILE.json --out MODEL", ` +
+        `or train on from it with --network and --init`,
     );
   if (format !== FORMAT)
     throw new CheckpointError(
@@ -131,7 +139,11 @@ export async function loadWeights(
   for (const { name, value } of wanted) model.device.write(value, await file.read(name));
 }
 
-function checkParameter(file: SafetensorsFile, { name, shape }: Parameter): void {
+/** @throws CheckpointError when the file does not have the parameter, as float32 and in its shape */
+export function checkParameter(
+  file: SafetensorsFile,
+  { name, shape }: Pick<Parameter, "name" | "shape">,
+): void {
   const found = file.tensors.get(name);
   if (!found)
     throw new CheckpointError(
