@@ -16,11 +16,19 @@ export interface Dispatch {
   /** The fields of the shader's `struct Params`, by name. */
   readonly params?: Readonly<Record<string, number>>;
   readonly workgroups: readonly [number, number?, number?];
+  /** Floating-point operations, two for a multiply-add: for profiles, where the shader's name and params do not tell. */
+  readonly flops?: number;
+  /** Bytes read and written, where that is not each tensor once: for profiles. */
+  readonly bytes?: number;
+  /** What was being recorded, see `Context.scope`; the recording fills it in. */
+  readonly scope?: string;
 }
 
 /** Where a recording happens. The function given to `device.record` runs twice: first to plan its scratch memory. */
 export interface Context {
   readonly device: Device;
+  /** What is being recorded, e.g. `conv1 forward`; profiles and messages group dispatches by it. */
+  scope?: string;
   /** Records one dispatch. @throws ShaderError, ShapeError before anything is encoded. */
   dispatch(dispatch: Dispatch): void;
   /** Records a copy between tensors of equal size. */

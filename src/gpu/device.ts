@@ -2,6 +2,7 @@
  * The device: tensors in pooled buffers, compiled pipelines, uploads, reads, and waiting that leaves the cores alone.
  */
 import { totalmem } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import {
   elementCount,
   formatShape,
@@ -13,6 +14,7 @@ import {
 import { openAdapter, type OpenAdapterOptions, type OpenedAdapter } from "./adapter.ts";
 import type { Context } from "./context.ts";
 import { DeviceError, ShaderError, ShapeError } from "./errors.ts";
+import { Profiler, type HostKind, type Recording } from "./profiler.ts";
 import { Program, record } from "./program.ts";
 import { loadShader, type Constants, type Shader } from "./shader.ts";
 
@@ -121,6 +123,8 @@ export class Device {
   /** Allocations whose outcome Dawn has not told yet. */
   readonly #allocations = new Set<Promise<void>>();
   #destroyed = false;
+  /** While a profile is taken. */
+  #profiler: Profiler | undefined;
 
   constructor(opened: OpenedAdapter, handle: GPUDevice, options: DeviceOptions) {
     this.#instance = { gpu: opened.gpu };
@@ -186,6 +190,7 @@ export class Device {
     const buffer = this.#takeBuffer(bytes, `${label} ${formatShape(shape)}`);
     this.#live.set(buffer, { bytes, offsets: new Set([0]) });
     this.#liveBytes += bytes;
+    this.#profiler?.memory(this.memory());
     return { buffer, offsetBytes: 0, shape, dtype, label };
   }
 
@@ -277,6 +282,7 @@ export class Device {
       if (live.offsets.size > 0) continue;
       const { bytes } = live;
     }
+    this.#profiler?.memory(this.memory());
   }
 
   /** Destroys the pooled buffers that no tensor uses. */
@@ -287,6 +293,7 @@ export class Device {
         this.#allocatedBytes -= bytes;
       }
     this.#freeBuffers.clear();
+    this.#profiler?.memory(this.memory());
   }
 
   /** A tensor with the given values; the dtype follows from the array. */
@@ -316,7 +323,10 @@ export class Device {
     const PIECE = 64 * 1024 * 1024;
     for (let start = 0; start < bytes.length; start += PIECE) {
       const piece = bytes.subarray(start, Math.min(start + PIECE, bytes.length));
-      this.handle.queue.writeBuffer(tensor.buffer, tensor.offsetBytes + start, piece);
+      const write = () => {
+        this.handle.queue.writeBuffer(tensor.buffer, tensor.offsetBytes + start, piece);
+      };
+      this.span("upload", tensor.label, write, piece.length);
     }
     this.check();
   }
@@ -324,10 +334,11 @@ export class Device {
   /** Sets all bytes of a tensor to zero. */
   clear(...tensors: readonly Tensor[]): void {
     this.check();
-    const encoder = this.handle.createCommandEncoder({ label: "clear" });
-    for (const tensor of tensors)
-      encoder.clearBuffer(tensor.buffer, tensor.offsetBytes, sizeBytes(tensor));
-    this.handle.queue.submit([encoder.finish()]);
+    const bytes = tensors.reduce((sum, tensor) => sum + sizeBytes(tensor), 0);
+    this.#submitCopy("clear", bytes, (encoder) => {
+      for (const tensor of tensors)
+        encoder.clearBuffer(tensor.buffer, tensor.offsetBytes, sizeBytes(tensor));
+    });
     this.check();
   }
 
@@ -341,15 +352,19 @@ export class Device {
     this.check();
     this.#reads++;
     const bytes = sizeBytes(tensor);
+    return this.span("read", tensor.label, () => this.#read(tensor, bytes, expectedMs), bytes);
+  }
+
+  async #read(tensor: Tensor, bytes: number, expectedMs: number): Promise<TypedArray> {
     const result = new Uint8Array(bytes);
     const PIECE = 64 * 1024 * 1024;
     for (let start = 0; start < bytes; start += PIECE) {
       const size = Math.min(PIECE, bytes - start);
       const staging = this.#takeStaging(size);
-      const encoder = this.handle.createCommandEncoder({ label: `read ${tensor.label}` });
-      encoder.copyBufferToBuffer(tensor.buffer, tensor.offsetBytes + start, staging, 0, size);
-      this.handle.queue.submit([encoder.finish()]);
-      if (start === 0) await sleepMost(expectedMs);
+      this.#submitCopy(`read ${tensor.label}`, size, (encoder) => {
+        encoder.copyBufferToBuffer(tensor.buffer, tensor.offsetBytes + start, staging, 0, size);
+      });
+      if (start === 0) await this.#sleepMost(expectedMs);
       await this.#collect(staging, result.subarray(start, start + size));
     }
     return typedView(result, tensor.dtype, elementCount(tensor.shape));
@@ -364,13 +379,13 @@ export class Device {
     this.#reads++;
     const bytes = sizeBytes(tensor);
     const staging = this.#takeStaging(bytes);
-    const encoder = this.handle.createCommandEncoder({ label: `copy out ${tensor.label}` });
-    encoder.copyBufferToBuffer(tensor.buffer, tensor.offsetBytes, staging, 0, bytes);
-    this.handle.queue.submit([encoder.finish()]);
+    this.#submitCopy(`copy out ${tensor.label}`, bytes, (encoder) => {
+      encoder.copyBufferToBuffer(tensor.buffer, tensor.offsetBytes, staging, 0, bytes);
+    });
     return {
       finish: async () => {
         const result = new Uint8Array(bytes);
-        await this.#collect(staging, result);
+        await this.span("read", tensor.label, () => this.#collect(staging, result), bytes);
         return typedView(result, tensor.dtype, elementCount(tensor.shape));
       },
     };
@@ -420,7 +435,7 @@ export class Device {
     const key = pipelineKey(shaderName, constants);
     let pipeline = this.#pipelines.get(key);
     if (!pipeline) {
-      pipeline = this.#compile(shaderName, constants);
+      pipeline = this.span("compile", key, () => this.#compile(shaderName, constants));
       this.#pipelines.set(key, pipeline);
     }
     return pipeline;
@@ -455,7 +470,7 @@ export class Device {
    * @param scratchFrom a program whose scratch memory this one may share; it must outlive this one
    */
   record(label: string, build: (ctx: Context) => void, scratchFrom?: Program): Promise<Program> {
-    return record(this, label, build, scratchFrom);
+    return this.span("record", label, () => record(this, label, build, scratchFrom));
   }
 
   /** Waits until the adapter has granted, or refused, all memory asked for. @throws DeviceError */
@@ -477,13 +492,65 @@ export class Device {
   /** Submits programs, in order, as one submission. @throws DeviceError what the device reports of it, or before it */
   submit(...programs: readonly Program[]): void {
     this.check();
-    const encoder = this.handle.createCommandEncoder({
-      label: programs.map((p) => p.label).join(", "),
+    const label = programs.map((p) => p.label).join(", ");
+    this.#submit(label, (encoder) => {
+      for (const program of programs) program.encode(encoder, this.#profiler);
     });
-    for (const program of programs) program.encode(encoder);
-    this.handle.queue.submit([encoder.finish()]);
     this.#submits++;
     this.check();
+  }
+
+  /** Submits what `encode` writes; a profile shows both. */
+  #submit(label: string, encode: (encoder: GPUCommandEncoder) => void): void {
+    const encoder = this.handle.createCommandEncoder({ label });
+    const commands = this.span("encode", label, () => {
+      encode(encoder);
+      return encoder.finish();
+    });
+    const submit = () => {
+      this.handle.queue.submit([commands]);
+    };
+    if (this.#profiler) this.#profiler.submit(label, submit);
+    else submit();
+  }
+
+  #submitCopy(label: string, bytes: number, encode: (encoder: GPUCommandEncoder) => void): void {
+    this.#submit(label, (encoder) => {
+      const copy = () => {
+        encode(encoder);
+      };
+      if (this.#profiler) this.#profiler.copy(encoder, label, bytes, copy);
+      else copy();
+    });
+  }
+
+  /**
+   * Records what host and GPU do while `work` runs, and until the GPU is done with what it submitted. Programs run as
+   * they would without, but each dispatch in a pass of its own.
+   * @throws DeviceError when the adapter has no timestamp queries, or a profile is being taken already
+   */
+  async profile(work: () => Promise<unknown>): Promise<Recording> {
+    if (this.#profiler)
+      throw new DeviceError(
+        "profile: one is being taken already; end it before the next",
+        "validation",
+      );
+    const profiler = new Profiler(this);
+    await this.finish();
+    await profiler.begin();
+    this.#profiler = profiler;
+    try {
+      await work();
+      await this.finish();
+    } finally {
+      this.#profiler = undefined;
+    }
+    return profiler.end();
+  }
+
+  /** Shows `work` as one span of a profile while one is taken. Returns what `work` returns. */
+  span<T>(kind: HostKind, label: string, work: () => T, bytes?: number): T {
+    return this.#profiler ? this.#profiler.span(kind, label, work, bytes) : work();
   }
 
   /**
@@ -492,10 +559,25 @@ export class Device {
    * Dawn's keeps a core busy that a software adapter needs.
    */
   async finish(expectedMs = 0): Promise<void> {
-    await sleepMost(expectedMs);
+    await this.#sleepMost(expectedMs);
     this.check();
-    await this.handle.queue.onSubmittedWorkDone().catch(() => undefined); // lost, as settle() says
+    await this.submittedWorkDone().catch(() => undefined); // lost, as settle() says
     await this.settle();
+  }
+
+  /** WebGPU's `onSubmittedWorkDone()`, which a profile shows. */
+  submittedWorkDone(): Promise<undefined> {
+    return this.span("wait", "for the GPU", () => this.handle.queue.onSubmittedWorkDone());
+  }
+
+  /** Leaves the cores alone for so long, which a profile shows. */
+  sleep(ms: number): Promise<void> {
+    return this.span("sleep", "host asleep", () => setTimeout(ms));
+  }
+
+  /** Sleeps through nine tenths of a wait that is long enough for the timer to be worth it. */
+  async #sleepMost(expectedMs: number): Promise<void> {
+    if (expectedMs > 4) await this.sleep(expectedMs * 0.9);
   }
 
   memory(): MemoryUse {
@@ -610,11 +692,6 @@ function typedView(bytes: Uint8Array, dtype: DType, count: number): TypedArray {
     case "uint8":
       return new Uint8Array(bytes.buffer, 0, count);
   }
-}
-
-/** Sleeps through nine tenths of a wait that is long enough for the timer to be worth it. */
-async function sleepMost(expectedMs: number): Promise<void> {
-  if (expectedMs > 4) await new Promise((resolve) => setTimeout(resolve, expectedMs * 0.9));
 }
 
 /** `295.0 MB`: bytes in powers of ten, as memory is sold and as the tables of this project print it. */

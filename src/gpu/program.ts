@@ -13,7 +13,9 @@ import {
   type MemoryPlan,
   type ScratchMemory,
 } from "./memory_plan.ts";
+import type { Profiler } from "./profiler.ts";
 import { packParams } from "./shader.ts";
+import { Timestamps } from "./timestamps.ts";
 
 type Command =
   | {
@@ -77,15 +79,24 @@ export class Program {
     this.#lender?.expectAlive();
   }
 
-  /** Writes the program into an encoder. */
-  encode(encoder: GPUCommandEncoder): void {
+  /** Writes the program into an encoder. @param profiler times each dispatch in a pass of its own */
+  encode(encoder: GPUCommandEncoder, profiler?: Profiler): void {
     this.expectAlive();
     let pass: GPUComputePassEncoder | undefined;
     for (const command of this.#commands) {
       if (command.kind === "copy") {
         pass?.end();
         pass = undefined;
-        encodeCopy(encoder, command.from, command.to);
+        const { from, to } = command;
+        const copy = () => {
+          encodeCopy(encoder, from, to);
+        };
+        if (profiler) profiler.copy(encoder, `copy ${from.label}`, sizeBytes(from), copy);
+        else copy();
+      } else if (profiler) {
+        profiler.dispatch(encoder, command.dispatch, command.pipeline.shader, (timed) => {
+          encodeDispatch(timed, command);
+        });
       } else {
         pass ??= encoder.beginComputePass({ label: this.label });
         encodeDispatch(pass, command);
@@ -101,57 +112,26 @@ export class Program {
    */
   async time(expectedMs = 0): Promise<DispatchTime[]> {
     this.expectAlive();
+    this.#device.check();
     const { handle } = this.#device;
-    if (!handle.features.has("timestamp-query"))
-      throw new DeviceError(
-        "time: this adapter has no timestamp-query; time whole programs instead",
-        "validation",
-      );
-    const dispatches = this.dispatches;
-    if (dispatches.length === 0) {
-      this.#device.submit(this);
-      return [];
-    }
-    const count = dispatches.length * 2;
-    const querySet = handle.createQuerySet({ type: "timestamp", count });
-    const usage = GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC;
-    const resolved = handle.createBuffer({ label: "timestamps", size: count * 8, usage });
+    const timestamps = new Timestamps(this.#device, "time");
     const encoder = handle.createCommandEncoder({ label: `time ${this.label}` });
-    let query = 0;
     for (const command of this.#commands) {
       if (command.kind === "copy") {
         encodeCopy(encoder, command.from, command.to);
         continue;
       }
-      const pass = encoder.beginComputePass({
-        label: command.dispatch.label,
-        timestampWrites: {
-          querySet,
-          beginningOfPassWriteIndex: query++,
-          endOfPassWriteIndex: query++,
-        },
-      });
+      const timestampWrites = timestamps.next();
+      const pass = encoder.beginComputePass({ label: command.dispatch.label, timestampWrites });
       encodeDispatch(pass, command);
       pass.end();
     }
-    encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
     handle.queue.submit([encoder.finish()]);
-    const timestamps: Tensor = {
-      buffer: resolved,
-      offsetBytes: 0,
-      shape: [count * 2],
-      dtype: "uint32",
-      label: "timestamps",
-    };
-    const words = await this.#device.read(timestamps, expectedMs).finally(() => {
-      resolved.destroy();
-      querySet.destroy();
-    });
-    const ns = (index: number) => (words[index * 2] ?? 0) + (words[index * 2 + 1] ?? 0) * 2 ** 32;
-    return dispatches.map(({ label, shader }, i) => ({
+    const ns = await timestamps.read(expectedMs);
+    return this.dispatches.map(({ label, shader }, i) => ({
       label,
       shader,
-      ms: (ns(i * 2 + 1) - ns(i * 2)) / 1e6,
+      ms: Number((ns[2 * i + 1] ?? 0n) - (ns[2 * i] ?? 0n)) / 1e6,
     }));
   }
 
@@ -228,6 +208,7 @@ function lifetimesOf(device: Device, build: (ctx: Context) => void): Lifetime[] 
 /** Records nothing but the lives of scratch tensors, whose buffers are only names. */
 class Planner implements Context {
   readonly device: Device;
+  scope?: string;
   readonly #lives: (Lifetime & { last: number; readonly name: GPUBuffer })[] = [];
   #event = 0;
 
@@ -267,6 +248,7 @@ class Planner implements Context {
 
 class Recorder implements Context {
   readonly device: Device;
+  scope?: string;
   readonly #recorded: (Dispatch | { from: Tensor; to: Tensor })[] = [];
   readonly #lifetimes: readonly Lifetime[];
   readonly #plan: MemoryPlan;
@@ -300,7 +282,7 @@ class Recorder implements Context {
         `${dispatch.label}: workgroups [${x},${y},${z}] are outside 1 to ${most}; use grid1d`,
         "validation",
       );
-    this.#recorded.push(dispatch);
+    this.#recorded.push({ ...dispatch, scope: this.scope ?? "" });
   }
 
   copy(from: Tensor, to: Tensor): void {

@@ -208,6 +208,7 @@ export class Sequential {
     const outputs: Tensor[] = [];
     let current = x;
     for (const [index, layer] of this.#layers.entries()) {
+      ctx.scope = `${layer.name} forward`;
       const y = layer.forward(ctx, current, { ...pass, index });
       pass.observe?.(ctx, { layer, kind: "output", name: layer.name, tensor: y });
       const live = pass.training || current.buffer === x.buffer || y.buffer === current.buffer;
@@ -215,6 +216,7 @@ export class Sequential {
       outputs.push(y);
       current = y;
     }
+    ctx.scope = "";
     return { x, outputs };
   }
 
@@ -237,6 +239,7 @@ export class Sequential {
       const y = outputs[index];
       const input = outputs[index - 1] ?? x;
       if (!layer || !y) throw new Error(`model: no activation of layer ${index}`);
+      ctx.scope = `${layer.name} backward`;
       const dx = layer.backward(ctx, { x: input, y, dy }, index > lowest, { ...pass, index });
       for (const { name, grad } of layer.parameters)
         if (grad) pass.observe?.(ctx, { layer, kind: "parameter gradient", name, tensor: grad });
@@ -249,6 +252,7 @@ export class Sequential {
       }
       dy = dx;
     }
+    ctx.scope = "";
   }
 
   /** A table of layers: shape, parameters, trainable or frozen, FLOPs, memory, and totals. */

@@ -37,7 +37,7 @@ export class Pace {
       return;
     }
     await this.#sleep();
-    const done = this.#device.handle.queue.onSubmittedWorkDone();
+    const done = this.#device.submittedWorkDone();
     submit();
     const woken = now();
     await done;
@@ -67,7 +67,7 @@ export class Pace {
   async #sleep(): Promise<void> {
     const left = 0.98 * this.expectedMs - (now() - this.#lastDone);
     // Shorter waits are not worth the timer's own millisecond.
-    if (left > 2) await new Promise((resolve) => setTimeout(resolve, left));
+    if (left > 2) await this.#device.sleep(left);
   }
 
   /** @param waitedMs how long the host waited after its sleep */

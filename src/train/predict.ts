@@ -57,6 +57,7 @@ export async function predictUploaded(
       (ctx) => {
         const x = ctx.scratch([rows, ...model.input], "float32", "x");
         const batch = { indices: slice(indices, 0, rows), matrices: slice(matrices, 0, rows) };
+        ctx.scope = "batch";
         affineWarpSet(ctx, { chunks: images.chunks, ...batch }, x);
         const last = model.forward(ctx, x, { training: false, seed: 0 }).outputs.at(-1) ?? x;
         if (model.endsInSoftmax) ctx.copy(last, slice(y, 0, rows));

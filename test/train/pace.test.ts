@@ -18,7 +18,8 @@ function slowDevice() {
     });
   };
   const device = {
-    handle: { queue: { onSubmittedWorkDone: () => done } },
+    submittedWorkDone: () => done,
+    sleep: (ms: number) => new Promise((resolve) => setTimeout(resolve, ms)),
     finish: () => done,
   } as unknown as Device;
   return { device, submit, work };

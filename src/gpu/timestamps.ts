@@ -1,0 +1,80 @@
+/**
+ * GPU timestamps: as many as are asked for, written at the beginning and the end of passes, read all at once.
+ */
+import type { Tensor } from "../tensor.ts";
+import type { Device } from "./device.ts";
+import { DeviceError } from "./errors.ts";
+
+/** The most queries that WebGPU allows in one set. */
+const QUERIES = 4096;
+
+/** A pair of timestamps for each of any number of passes, in as many query sets as they take. */
+export class Timestamps {
+  readonly #device: Device;
+  readonly #sets: GPUQuerySet[] = [];
+  #used = 0;
+
+  /**
+   * @param what names the caller in the error
+   * @throws DeviceError when the adapter has no timestamp queries
+   */
+  constructor(device: Device, what: string) {
+    if (!device.handle.features.has("timestamp-query"))
+      throw new DeviceError(
+        `${what}: this adapter has no timestamp-query; time whole programs instead`,
+        "validation",
+      );
+    this.#device = device;
+  }
+
+  /** Pairs handed out so far. */
+  get pairs(): number {
+    return this.#used / 2;
+  }
+
+  /** Where the next pass writes its two times: pair number `pairs` of `read()`. */
+  next(): Required<GPUComputePassTimestampWrites> {
+    const index = this.#used % QUERIES;
+    if (index === 0)
+      this.#sets.push(this.#device.handle.createQuerySet({ type: "timestamp", count: QUERIES }));
+    this.#used += 2;
+    const querySet = this.#sets.at(-1);
+    if (!querySet) throw new Error("timestamps: no query set");
+    return { querySet, beginningOfPassWriteIndex: index, endOfPassWriteIndex: index + 1 };
+  }
+
+  /**
+   * Waits for all passes, and frees the query sets.
+   * @param expectedMs how long they should still take (see `Device.read`)
+   * @returns nanoseconds on the GPU's clock: beginning and end of each pair
+   */
+  async read(expectedMs = 0): Promise<BigUint64Array> {
+    if (this.#used === 0) return new BigUint64Array(0);
+    const { handle } = this.#device;
+    const buffer = handle.createBuffer({
+      label: "timestamps",
+      size: this.#sets.length * QUERIES * 8,
+      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+    });
+    const encoder = handle.createCommandEncoder({ label: "timestamps" });
+    this.#sets.forEach((set, i) => {
+      const count = Math.min(QUERIES, this.#used - i * QUERIES);
+      encoder.resolveQuerySet(set, 0, count, buffer, i * QUERIES * 8);
+    });
+    handle.queue.submit([encoder.finish()]);
+    const timestamps: Tensor = {
+      buffer,
+      offsetBytes: 0,
+      shape: [this.#used * 2],
+      dtype: "uint32",
+      label: "timestamps",
+    };
+    try {
+      const words = await this.#device.read(timestamps, expectedMs);
+      return new BigUint64Array(words.buffer as ArrayBuffer, 0, this.#used);
+    } finally {
+      buffer.destroy();
+      for (const set of this.#sets) set.destroy();
+    }
+  }
+}
