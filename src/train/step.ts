@@ -114,6 +114,7 @@ export class TrainingStep {
       `training step n=${n}`,
       (ctx) => {
         this.recordGradients(ctx, n);
+        ctx.scope = "optimizer";
         for (const run of this.#runs)
           allFinite(ctx, { x: joined(run.map(({ grad }) => grad)), step }, this.status);
         for (const run of this.#runs) {
@@ -146,6 +147,7 @@ export class TrainingStep {
     const labels = slice(this.#inputs.labels, 0, n);
     for (const { parameter, grad } of this.moments) parameter.grad = grad;
     const x = ctx.scratch([n, ...this.#model.input], "float32", "batch.x");
+    ctx.scope = "batch";
     affineWarpSet(ctx, { chunks: images.chunks, indices, matrices }, x);
     const pass: Pass = { training: true, seed, step, ...(observe && { observe }) };
     const activations = this.#model.forward(ctx, x, pass);
@@ -155,6 +157,7 @@ export class TrainingStep {
     const dx = ctx.scratch(logits.shape, "float32", "logits.dx");
     const loss = ctx.scratch([], "float32", "loss");
     const weights = this.#classWeights;
+    ctx.scope = "loss";
     softmaxCrossEntropy(
       ctx,
       weights ? { x: logits, labels, classWeights: weights } : { x: logits, labels },
