@@ -29,16 +29,34 @@ import {
 } from "../tensor.ts";
 import { biasGrad } from "./bias_grad.ts";
 import {
+  conv2dGemm,
+  conv2dGemmUnsupported,
+  conv2dInputGradGemm,
+  conv2dWeightGradGemm,
+} from "./conv2d_gemm.ts";
+import {
   conv2dInputGradSubgroup,
   conv2dSubgroup,
   conv2dSubgroupUnsupported,
   conv2dWeightGradSubgroup,
   conv2dWeightGradSubgroupSplits,
 } from "./conv2d_subgroup.ts";
+import {
+  conv2dInputGradWinograd,
+  conv2dWeightGradWinograd,
+  conv2dWinograd,
+  conv2dWinogradUnsupported,
+} from "./conv2d_winograd.ts";
 import { sumSplits } from "./sum_splits.ts";
 import { forEachWindow } from "./windows.ts";
 
-export const CONV2D_ALGORITHMS = ["direct", "implicit_gemm", "subgroup"] as const;
+export const CONV2D_ALGORITHMS = [
+  "direct",
+  "implicit_gemm",
+  "subgroup",
+  "gemm_1x1",
+  "winograd",
+] as const;
 export type Conv2dAlgorithm = (typeof CONV2D_ALGORITHMS)[number];
 
 export type Conv2dPass = "forward" | "input_grad" | "weight_grad";
@@ -46,6 +64,8 @@ export type Conv2dPass = "forward" | "input_grad" | "weight_grad";
 export interface Conv2dOptions extends Conv2dSizes {
   /** Force a variant; default: `chooseConv2dAlgorithm`. */
   readonly algorithm?: Conv2dAlgorithm;
+  /** Forward only: a leaky ReLU with this slope follows, in the same kernel. Default: none. */
+  readonly leakySlope?: number | undefined;
 }
 
 export interface Conv2dInputs {
@@ -55,6 +75,11 @@ export interface Conv2dInputs {
   readonly w: Tensor;
   /** [outC] */
   readonly b?: Tensor | undefined;
+}
+
+/** What the forward pass of an algorithm takes. */
+export interface Conv2dForward extends Conv2dInputs {
+  readonly leakySlope?: number | undefined;
 }
 
 /** What an algorithm does within one window, whose batch size the geometry holds; all tensors fit in one binding. */
@@ -67,7 +92,7 @@ interface Implementation {
   ) => string | undefined;
   readonly forward: (
     ctx: Context,
-    inputs: Conv2dInputs,
+    inputs: Conv2dForward,
     geometry: Conv2dGeometry,
     y: Tensor,
   ) => void;
@@ -110,6 +135,20 @@ const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Implementation>> = {
     weightGradSplits: conv2dWeightGradSubgroupSplits,
     weightGrad: conv2dWeightGradSubgroup,
   },
+  gemm_1x1: {
+    unsupported: conv2dGemmUnsupported,
+    forward: conv2dGemm,
+    inputGrad: conv2dInputGradGemm,
+    weightGradSplits: () => 1,
+    weightGrad: conv2dWeightGradGemm,
+  },
+  winograd: {
+    unsupported: conv2dWinogradUnsupported,
+    forward: conv2dWinograd,
+    inputGrad: conv2dInputGradWinograd,
+    weightGradSplits: () => 1,
+    weightGrad: conv2dWeightGradWinograd,
+  },
 };
 
 /** Why an algorithm cannot run a pass on this device; undefined where it can. */
@@ -139,7 +178,7 @@ export function chooseConv2dAlgorithm(
 }
 
 /**
- * y = x * w + b.
+ * y = x * w + b, with `leakySlope` leakyRelu(x * w + b).
  * x [n,inH,inW,inC] NHWC, w [kH,kW,inC,outC] HWIO, b [outC] or none, y [n,outH,outW,outC].
  * Shaders: conv2d.wgsl and its variants.  Writes y (=).
  */
@@ -156,7 +195,8 @@ export function conv2d(
   expectOneBinding("conv2d", ctx.device, "w", w);
   const { forward } = implementation("conv2d", ctx.device, g, "forward", options.algorithm);
   forEachWindow(ctx.device, [x, y], ([xs = x, ys = y], { count }) => {
-    forward(ctx, { x: xs, w, b }, { ...g, n: count }, ys);
+    const { leakySlope } = options;
+    forward(ctx, { x: xs, w, b, leakySlope }, { ...g, n: count }, ys);
   });
 }
 
@@ -277,14 +317,18 @@ const DIRECT_WG_SIZE = 64;
 
 function conv2dDirect(
   ctx: Context,
-  { x, w, b }: Conv2dInputs,
+  { x, w, b, leakySlope = 1 }: Conv2dForward,
   geometry: Conv2dGeometry,
   y: Tensor,
 ): void {
   ctx.dispatch({
     label: `conv2d ${y.label}`,
     shader: "conv2d",
-    constants: { WG_SIZE: DIRECT_WG_SIZE, HAS_BIAS: b !== undefined },
+    constants: {
+      WG_SIZE: DIRECT_WG_SIZE,
+      HAS_BIAS: b !== undefined,
+      LEAKY_SLOPE: leakySlope,
+    },
     tensors: [x, w, b ?? w, y],
     params: conv2dParams(geometry),
     workgroups: grid1d(ctx.device, ceilDiv(elementCount(y.shape), DIRECT_WG_SIZE)),
@@ -351,7 +395,7 @@ function gemmTile(M: number, N: number, parts = 1): GemmTile {
 
 function conv2dImplicitGemm(
   ctx: Context,
-  { x, w, b }: Conv2dInputs,
+  { x, w, b, leakySlope = 1 }: Conv2dForward,
   geometry: Conv2dGeometry,
   y: Tensor,
 ): void {
@@ -364,6 +408,7 @@ function conv2dImplicitGemm(
       ...GEMM_LANES,
       ...threads,
       HAS_BIAS: b !== undefined,
+      LEAKY_SLOPE: leakySlope,
       VEC_X: inC % 4 === 0,
       VEC_W: outC % 4 === 0,
     },

@@ -1,0 +1,337 @@
+/**
+ * Convolution with a 3x3 kernel by Winograd's minimal filtering F(2x2,3x3) (Lavin & Gray 2015,
+ * https://arxiv.org/abs/1509.09308): tiles of 4x4 pixels and filters are transformed, multiplied point by point and summed
+ * over channels as 16 matrix products, and transformed back to 2x2 pixels, with 16 multiplications where the plain sum has 36.
+ *   forward          y  = A^T [ sum over ci of (G g G^T) . (B^T d B) ] A     d a tile of x, g a filter
+ *   input gradient   the same of dy and the filters turned by 180 degrees
+ *   weight gradient  dw = G^T [ sum over tiles of (B^T d B) . (A e A^T) ] G    e a tile of dy
+ *
+ * Transformed tensors are [16][rows, columns], a matrix for each point, with channels in fours and zeros behind. They come
+ * in windows over the tiles, since they are four times as large as what they are made of.
+ */
+import { ceilDiv, grid1d, valueType, type Context } from "../gpu/context.ts";
+import type { Device } from "../gpu/device.ts";
+import type { Conv2dGeometry } from "../geometry.ts";
+import { elementCount, slice, type Tensor } from "../tensor.ts";
+import type { Conv2dForward } from "./conv2d.ts";
+import { matmulSubgroup } from "./matmul_subgroup.ts";
+import { roundUp4 } from "./repack.ts";
+import { subgroupUnsupported } from "./subgroup.ts";
+
+const WG_SIZE = 64;
+/** Points of a transformed tile. */
+const POINTS = 16;
+/** Matrices start at multiples of 256 bytes, so that each may be bound on its own. */
+const ALIGNED_ELEMENTS = 64;
+
+/** Why this geometry or adapter cannot take Winograd's algorithm; undefined where it can. */
+export function conv2dWinogradUnsupported(device: Device, g: Conv2dGeometry): string | undefined {
+  if (g.kH !== 3 || g.kW !== 3) return `the kernel is ${g.kH}x${g.kW}, not 3x3`;
+  if (g.strideH !== 1 || g.strideW !== 1) return `the stride is [${g.strideH},${g.strideW}], not 1`;
+  if (g.dilationH !== 1 || g.dilationW !== 1)
+    return `the dilation is [${g.dilationH},${g.dilationW}], not 1`;
+  const bytes = 4 * POINTS * pointSize(roundUp4(g.inC), roundUp4(g.outC));
+  if (bytes > device.maxBindingBytes)
+    return `the transformed filter takes ${bytes} bytes, one binding ${device.maxBindingBytes}`;
+  return tilesPerWindow(device, g) < 1
+    ? `a transformed tile of ${Math.max(g.inC, g.outC)} channels exceeds one binding of ${device.maxBindingBytes} bytes`
+    : undefined;
+}
+
+/**
+ * y = x * w + b.  Shapes as in `conv2d`.
+ * Shaders: conv2d_winograd_filter.wgsl, _input.wgsl, _output.wgsl and those of the products.  Writes y (=).
+ */
+export function conv2dWinograd(
+  ctx: Context,
+  inputs: Conv2dForward,
+  g: Conv2dGeometry,
+  y: Tensor,
+): void {
+  convolve(ctx, `conv2d ${y.label}`, inputs, g, y, {
+    flip: false,
+    originH: -g.padTop,
+    originW: -g.padLeft,
+  });
+}
+
+/** dx from dy and w.  Shapes as in `conv2dInputGrad`, shaders as of `conv2dWinograd`.  Writes dx (=). */
+export function conv2dInputGradWinograd(
+  ctx: Context,
+  { dy, w }: { dy: Tensor; w: Tensor },
+  g: Conv2dGeometry,
+  dx: Tensor,
+): void {
+  convolve(ctx, `conv2dInputGrad ${dx.label}`, { x: dy, w }, g, dx, {
+    flip: true,
+    originH: g.padTop - 2,
+    originW: g.padLeft - 2,
+  });
+}
+
+interface Convolution {
+  /** Turn the filters by 180 degrees and exchange their channel axes. */
+  readonly flip: boolean;
+  /** The pixel of x at which the tile of the first pixel of y starts. */
+  readonly originH: number;
+  readonly originW: number;
+}
+
+function convolve(
+  ctx: Context,
+  label: string,
+  { x, w, b, leakySlope = 1 }: Conv2dForward,
+  g: Conv2dGeometry,
+  y: Tensor,
+  { flip, originH, originW }: Convolution,
+): void {
+  const [, , , xC = 0] = x.shape;
+  const [, outH = 0, outW = 0, yC = 0] = y.shape;
+  const k = roundUp4(xC);
+  const n = roundUp4(yC);
+  const u = transformed(ctx, k, n, `${w.label} transformed`);
+  ctx.dispatch({
+    label: `${label} filter transform`,
+    shader: "conv2d_winograd_filter",
+    constants: { WG_SIZE, FLIP: flip },
+    tensors: [w, u],
+    params: { inC: g.inC, outC: g.outC, uRows: k, uColumns: n, uPoint: pointSize(k, n) },
+    workgroups: grid1d(ctx.device, ceilDiv(k * n, WG_SIZE)),
+  });
+  const { Value, lanes } = valueType(yC);
+  for (const window of tileWindows(ctx.device, g, y)) {
+    const { tiles, ...place } = window;
+    const v = transformInput(ctx, label, x, window, { originH, originW });
+    const m = transformed(ctx, tiles, n, `${y.label} products`);
+    multiply(ctx, { label: `${label} products`, m: tiles, n, k, a: v, b: u, c: m });
+    ctx.free(v);
+    ctx.dispatch({
+      label: `${label} output transform`,
+      shader: "conv2d_winograd_output",
+      constants: { WG_SIZE, Value, HAS_BIAS: b !== undefined, LEAKY_SLOPE: leakySlope },
+      tensors: [m, b ?? m, y],
+      params: {
+        ...{ outH, outW, yC: yC / lanes, mC: n / lanes, mPoint: pointSize(tiles, n) / lanes },
+        ...{ tiles, ...place },
+      },
+      workgroups: grid1d(ctx.device, ceilDiv((tiles * yC) / lanes, WG_SIZE)),
+    });
+    ctx.free(m);
+  }
+  ctx.free(u);
+}
+
+/**
+ * dw in one part: the products themselves split their long sums.
+ * x [n,inH,inW,inC], dy [n,outH,outW,outC], partials [1,3,3,inC,outC].
+ * Shaders: conv2d_winograd_input.wgsl, _output_grad.wgsl, _filter_grad.wgsl and those of the products.  Writes partials (=).
+ */
+export function conv2dWeightGradWinograd(
+  ctx: Context,
+  { x, dy }: { x: Tensor; dy: Tensor },
+  g: Conv2dGeometry,
+  partials: Tensor,
+): void {
+  const label = `conv2dWeightGrad ${partials.label}`;
+  const { inC, outC, outH, outW } = g;
+  const m = roundUp4(inC);
+  const n = roundUp4(outC);
+  const windows = tileWindows(ctx.device, g, dy);
+  const splits = productSplits(ctx.device, m, n, windows[0]?.tiles ?? 1);
+  const products = ctx.scratch(
+    [splits, POINTS, pointSize(m, n)],
+    "float32",
+    `${partials.label} products`,
+  );
+  const { Value, lanes } = valueType(outC);
+  for (const window of windows) {
+    const { tiles, ...place } = window;
+    const v = transformInput(ctx, label, x, window, { originH: -g.padTop, originW: -g.padLeft });
+    const z = transformed(ctx, tiles, n, `${dy.label} transformed`);
+    ctx.dispatch({
+      label: `${label} output transform`,
+      shader: "conv2d_winograd_output_grad",
+      constants: { WG_SIZE, Value },
+      tensors: [dy, z],
+      params: {
+        ...{ outH, outW, yC: outC / lanes, zC: n / lanes, zPoint: pointSize(tiles, n) / lanes },
+        ...{ tiles, ...place },
+      },
+      workgroups: grid1d(ctx.device, ceilDiv((tiles * n) / lanes, WG_SIZE)),
+    });
+    multiply(ctx, {
+      label: `${label} products`,
+      ...{ m, n, k: tiles, a: v, transposeA: true, b: z, c: products, splits },
+      accumulate: place.firstTile > 0,
+    });
+    ctx.free(z);
+    ctx.free(v);
+  }
+  ctx.dispatch({
+    label: `${label} filter transform`,
+    shader: "conv2d_winograd_filter_grad",
+    constants: { WG_SIZE },
+    tensors: [products, partials],
+    params: { inC, outC, mColumns: n, mPoint: pointSize(m, n), splits },
+    workgroups: grid1d(ctx.device, ceilDiv(inC * outC, WG_SIZE)),
+  });
+  ctx.free(products);
+}
+
+/** The tiles firstTile and following of all n * tilesH * tilesW. */
+interface TileWindow {
+  readonly firstTile: number;
+  readonly tiles: number;
+  readonly tilesH: number;
+  readonly tilesW: number;
+}
+
+/** v = B^T d B of the tiles of a window of x, as a scratch tensor. */
+function transformInput(
+  ctx: Context,
+  label: string,
+  x: Tensor,
+  window: TileWindow,
+  origin: { originH: number; originW: number },
+): Tensor {
+  const [, inH = 0, inW = 0, xC = 0] = x.shape;
+  const { tiles } = window;
+  const channels = roundUp4(xC);
+  const { Value, lanes } = valueType(xC);
+  const v = transformed(ctx, tiles, channels, `${x.label} transformed`);
+  ctx.dispatch({
+    label: `${label} input transform`,
+    shader: "conv2d_winograd_input",
+    constants: { WG_SIZE, Value },
+    tensors: [x, v],
+    params: {
+      ...{ inH, inW, xC: xC / lanes, vC: channels / lanes },
+      ...{ vPoint: pointSize(tiles, channels) / lanes, ...window, ...origin },
+    },
+    workgroups: grid1d(ctx.device, ceilDiv((tiles * channels) / lanes, WG_SIZE)),
+  });
+  return v;
+}
+
+/** A scratch tensor of 16 matrices. */
+function transformed(ctx: Context, rows: number, columns: number, label: string): Tensor {
+  return ctx.scratch([POINTS, pointSize(rows, columns)], "float32", label);
+}
+
+/** Elements from one matrix to the next. */
+function pointSize(rows: number, columns: number): number {
+  return ceilDiv(rows * columns, ALIGNED_ELEMENTS) * ALIGNED_ELEMENTS;
+}
+
+/** Bytes of a transformed tensor, which the next step should find in the cache. */
+const WINDOW_BYTES = { hardware: 64 * 1024 * 1024, software: 4 * 1024 * 1024 } as const;
+
+function tilesPerWindow(device: Device, { inC, outC }: Conv2dGeometry): number {
+  const most = Math.floor(device.maxBindingBytes / (4 * POINTS * ALIGNED_ELEMENTS));
+  const wanted = WINDOW_BYTES[device.summary.software ? "software" : "hardware"];
+  const bytesPerTile = 4 * POINTS * roundUp4(Math.max(inC, outC));
+  const fits = Math.floor((most * ALIGNED_ELEMENTS) / roundUp4(Math.max(inC, outC)));
+  return Math.min(fits, Math.max(64, Math.floor(wanted / bytesPerTile)));
+}
+
+/** Windows over the tiles of y [n,outH,outW,outC]. */
+function tileWindows(device: Device, g: Conv2dGeometry, y: Tensor): TileWindow[] {
+  const [n = 0, outH = 0, outW = 0] = y.shape;
+  const tilesH = ceilDiv(outH, 2);
+  const tilesW = ceilDiv(outW, 2);
+  const all = n * tilesH * tilesW;
+  // Of equal size, so that the last one is not left with a few tiles.
+  const count = ceilDiv(all, ceilDiv(all, tilesPerWindow(device, g)));
+  const windows: TileWindow[] = [];
+  for (let firstTile = 0; firstTile < all; firstTile += count)
+    windows.push({ firstTile, tiles: Math.min(count, all - firstTile), tilesH, tilesW });
+  return windows;
+}
+
+// The products: c[i,j] = sum over q of op(a)[i,q] * b[q,j] for each of the 16 points.
+
+interface Products {
+  readonly label: string;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  /** [16][m,k], or [16][k,m] with `transposeA`. */
+  readonly a: Tensor;
+  readonly transposeA?: boolean;
+  /** [16][k,n] */
+  readonly b: Tensor;
+  /** [splits][16][m,n], partial sums over parts of k. */
+  readonly c: Tensor;
+  /** Default 1. */
+  readonly splits?: number;
+  /** Add to what c holds (+=) instead of writing it (=). */
+  readonly accumulate?: boolean;
+}
+
+function multiply(ctx: Context, products: Products): void {
+  (takesSubgroups(ctx.device) ? multiplySubgroup : multiplyTiled)(ctx, products);
+}
+
+/** Software adapters share values within a subgroup where they have them; see `chooseConv2dAlgorithm`. */
+function takesSubgroups(device: Device): boolean {
+  return device.summary.software && subgroupUnsupported(device) === undefined;
+}
+
+function multiplySubgroup(ctx: Context, products: Products): void {
+  const { label, m, n, k, a, transposeA = false, b, c, accumulate = false } = products;
+  const point = (tensor: Tensor, at: number, rows: number, columns: number) => ({
+    tensor: { ...slice(tensor, at, 1), shape: [rows, columns] },
+    firstColumn: 0,
+    rowLength: columns,
+  });
+  const flat = { ...c, shape: [POINTS, elementCount(c.shape) / POINTS] };
+  for (let at = 0; at < POINTS; at++)
+    matmulSubgroup(ctx, {
+      label,
+      ...{ m, n, k, transposeA, accumulate },
+      a: transposeA ? point(a, at, k, m) : point(a, at, m, k),
+      b: point(b, at, k, n),
+      c: point(flat, at, m, n),
+    });
+}
+
+/** 128 invocations, as in conv2d_implicit_gemm.wgsl. */
+const LANES = { LANES_M: 16, LANES_N: 8, TILE_K: 16 } as const;
+/** Workgroups that keep a large GPU busy; with fewer tiles than that, k is split. */
+const WANTED_WORKGROUPS = 512;
+/** Below this, a split costs more in its second pass than it gives. */
+const LEAST_K_PER_SPLIT = 256;
+
+/** Tiles of 64 or 128 rows by 32 or 64 columns, and how many of them cover 16 products. */
+function productTile(m: number, n: number): { THREAD_M: number; THREAD_N: number; tiles: number } {
+  const THREAD_M = m > 64 ? 8 : 4;
+  const THREAD_N = n > 32 ? 8 : 4;
+  const rows = ceilDiv(m, LANES.LANES_M * THREAD_M);
+  return { THREAD_M, THREAD_N, tiles: POINTS * rows * ceilDiv(n, LANES.LANES_N * THREAD_N) };
+}
+
+/** Into how many parts the products of the weight gradient split their sums over tiles; the last step adds the parts. */
+function productSplits(device: Device, m: number, n: number, k: number): number {
+  if (takesSubgroups(device)) return 1; // matmulSubgroup splits by itself
+  const wanted = ceilDiv(WANTED_WORKGROUPS, productTile(m, n).tiles);
+  const most = Math.floor(device.maxBindingBytes / (4 * POINTS * pointSize(m, n)));
+  return Math.max(1, Math.min(wanted, ceilDiv(k, LEAST_K_PER_SPLIT), most));
+}
+
+function multiplyTiled(ctx: Context, products: Products): void {
+  const { label, m, n, k, a, b, c } = products;
+  const { transposeA = false, splits = 1, accumulate = false } = products;
+  const { tiles, ...threads } = productTile(m, n);
+  ctx.dispatch({
+    label,
+    shader: "conv2d_winograd_gemm",
+    constants: { ...LANES, ...threads, TRANSPOSE_A: transposeA, ACCUMULATE: accumulate },
+    tensors: [a, b, c],
+    params: {
+      ...{ m, n, k, splits, kPerSplit: ceilDiv(k, splits) },
+      ...{ aPoint: pointSize(transposeA ? k : m, transposeA ? m : k) },
+      ...{ bPoint: pointSize(k, n), cPoint: pointSize(m, n) },
+    },
+    workgroups: grid1d(ctx.device, tiles * splits),
+  });
+}
