@@ -7,6 +7,7 @@
 
 override WG_SIZE: u32 = 64;
 override HAS_BIAS: bool = true;
+override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU after the bias; 1 is none
 
 struct Params {
   n: i32,
@@ -69,5 +70,5 @@ fn main(
   if (HAS_BIAS) {
     acc += b[co];
   }
-  y[i] = acc;
+  y[i] = select(LEAKY_SLOPE * acc, acc, acc > 0.0);
 }

@@ -8,6 +8,7 @@
 // lib: index
 
 override HAS_BIAS: bool = true;
+override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU after the bias; 1 is none
 // Four neighbouring channels come in one load; the wrapper says so where inC (x) and outC (w) are multiples of 4.
 override VEC_X: bool = false;
 override VEC_W: bool = false;
@@ -217,7 +218,8 @@ fn main(
     #unroll r 4
     {
       let m = m_base + (lane_m + $i * LANES_M) * 4 + $r;
-      store_y4(m, co, acc[($i * 4 + $r) * COLS4 + $j] + bias);
+      let value = acc[($i * 4 + $r) * COLS4 + $j] + bias;
+      store_y4(m, co, select(LEAKY_SLOPE * value, value, value > vec4f()));
     }
     #end
     #end

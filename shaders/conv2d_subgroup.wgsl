@@ -16,6 +16,7 @@
 enable subgroups;
 
 override HAS_BIAS: bool = false;
+override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU after the bias; 1 is none
 override UP_H: i32 = 1;
 override UP_W: i32 = 1;
 
@@ -124,7 +125,9 @@ fn main(
     #unroll lane LANES_N
       #unroll r 4
       if (group_pixel + 4 * $lane + $r < p.pixels) {
-        y[(group_pixel + 4 * $lane + $r) * out_quads + quad] = acc[4 * $lane + $r] + bias;
+        let value = acc[4 * $lane + $r] + bias;
+        y[(group_pixel + 4 * $lane + $r) * out_quads + quad] =
+          select(LEAKY_SLOPE * value, value, value > vec4f());
       }
       #end
     #end

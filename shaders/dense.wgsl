@@ -7,6 +7,7 @@
 override WG_SIZE: u32 = 64;
 override HAS_BIAS: bool = false;
 override ACCUMULATE: bool = false;
+override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU at the end; 1 is none
 
 struct Params {
   n: u32,
@@ -44,5 +45,5 @@ fn main(
   if (ACCUMULATE) {
     acc += y[index];
   }
-  y[index] = acc;
+  y[index] = select(LEAKY_SLOPE * acc, acc, acc > 0.0);
 }

@@ -14,6 +14,7 @@ override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
 override HAS_BIAS: bool = false;
 override ACCUMULATE: bool = false;
+override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU at the end; 1 is none
 
 struct Params {
   m: i32,
@@ -114,7 +115,7 @@ fn main(
         if (ACCUMULATE) {
           value += c[at];
         }
-        c[at] = value;
+        c[at] = select(LEAKY_SLOPE * value, value, value > vec4f());
       }
       #end
     #end

@@ -10,6 +10,7 @@ override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
 override HAS_BIAS: bool = false;
 override ACCUMULATE: bool = false;
+override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU at the end; 1 is none
 
 struct Params {
   m: u32,
@@ -93,7 +94,7 @@ fn store_row(i: u32, j: u32, split: u32, row: vec4f) {
     if (ACCUMULATE) {
       value += c[at + s];
     }
-    c[at + s] = value;
+    c[at + s] = select(LEAKY_SLOPE * value, value, value > 0.0);
   }
 }
 

@@ -6,6 +6,7 @@
 
 override WG_SIZE: u32 = 64;
 override ACCUMULATE: bool = false;
+override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU at the end; 1 is none
 
 struct Params {
   blocks: u32,
@@ -48,5 +49,5 @@ fn main(
   if (ACCUMULATE) {
     value += y[at];
   }
-  y[at] = value;
+  y[at] = select(LEAKY_SLOPE * value, value, value > 0.0);
 }

@@ -5,6 +5,7 @@
 
 override WG_SIZE: u32 = 64;
 override ACCUMULATE: bool = false;
+override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU at the end; 1 is none
 
 struct Params {
   count: u32,
@@ -32,5 +33,5 @@ fn main(
   if (ACCUMULATE) {
     acc += y[i];
   }
-  y[i] = acc;
+  y[i] = select(LEAKY_SLOPE * acc, acc, acc > 0.0);
 }

@@ -6,7 +6,7 @@ import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
 import { elementCount, reshape, type Tensor } from "../tensor.ts";
-import type { Conv2dInputs, Conv2dPass } from "./conv2d.ts";
+import type { Conv2dForward, Conv2dPass } from "./conv2d.ts";
 import { repack, roundUp4 } from "./repack.ts";
 import { subgroupLanes, subgroupTiles, subgroupUnsupported } from "./subgroup.ts";
 
@@ -31,17 +31,17 @@ export function conv2dSubgroupUnsupported(
   return subgroupUnsupported(device);
 }
 
-/** y = x * w + b.  Shapes as in `conv2d`.  Shaders: conv2d_subgroup.wgsl and those of packing.  Writes y (=). */
+/** y = x * w + b or leakyRelu(x * w + b).  Shapes as in `conv2d`.  Shaders: conv2d_subgroup.wgsl and those of packing.  Writes y (=). */
 export function conv2dSubgroup(
   ctx: Context,
-  { x, w, b }: Conv2dInputs,
+  { x, w, ...epilogue }: Conv2dForward,
   geometry: Conv2dGeometry,
   y: Tensor,
 ): void {
   const g = unfolded(geometry);
   const xPacked = packInput(ctx, x, geometry);
   const wPacked = packFilter(ctx, w, g, false);
-  gather(ctx, `conv2d ${y.label}`, { x: xPacked, w: wPacked, b }, y, {
+  gather(ctx, `conv2d ${y.label}`, { x: xPacked, w: wPacked, ...epilogue }, y, {
     strideH: g.strideH,
     strideW: g.strideW,
     originH: -g.padTop,
@@ -95,7 +95,7 @@ interface Taps {
 function gather(
   ctx: Context,
   label: string,
-  { x, w, b }: Conv2dInputs,
+  { x, w, b, leakySlope = 1 }: Conv2dForward,
   y: Tensor,
   { upH, upW, ...taps }: Taps,
 ): void {
@@ -113,6 +113,7 @@ function gather(
       ...lanes,
       W_LOADS: Math.max(1, (4 * lanes.LANES_N) / lanes.LANES),
       HAS_BIAS: b !== undefined,
+      LEAKY_SLOPE: leakySlope,
       UP_H: upH,
       UP_W: upW,
     },

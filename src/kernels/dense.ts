@@ -20,6 +20,8 @@ export type DenseAlgorithm = (typeof DENSE_ALGORITHMS)[number];
 export interface DenseOptions {
   /** Force a variant; default: `chooseDenseAlgorithm`. */
   readonly algorithm?: DenseAlgorithm;
+  /** Forward only: a leaky ReLU with this slope follows, in the same kernel. Default: none. */
+  readonly leakySlope?: number | undefined;
 }
 
 export interface DenseInputs {
@@ -56,6 +58,8 @@ interface DenseWindow {
   readonly first: number;
   /** Add to what the output holds (+=): an earlier window has written it. */
   readonly accumulate: boolean;
+  /** Forward: of a leaky ReLU after the last window. */
+  readonly leakySlope?: number | undefined;
 }
 
 const IMPLEMENTATIONS: Readonly<Record<DenseAlgorithm, Implementation>> = {
@@ -77,7 +81,7 @@ export function chooseDenseAlgorithm(device: Device): DenseAlgorithm {
 }
 
 /**
- * y = x w + b.  x [n,inC], w [inC,outC], b [outC] or none, y [n,outC].
+ * y = x w + b, with `leakySlope` leakyRelu(x w + b).  x [n,inC], w [inC,outC], b [outC] or none, y [n,outC].
  * Shaders: dense.wgsl, matmul_tiled.wgsl, matmul_subgroup.wgsl.  Writes y (=).
  */
 export function dense(
@@ -92,8 +96,10 @@ export function dense(
   expectFloats("dense", { x, w, b, y });
   const { forward } = implementation("dense", ctx.device, options.algorithm);
   forEachWindow(ctx.device, [x, y], ([xs = x, ys = y]) => {
-    forEachWindow(ctx.device, [w], ([ws = w], { start }) => {
-      const window = { first: start, accumulate: start > 0 };
+    forEachWindow(ctx.device, [w], ([ws = w], { start, count }) => {
+      const last = start + count === w.shape[0];
+      const leakySlope = last ? options.leakySlope : undefined;
+      const window = { first: start, accumulate: start > 0, leakySlope };
       forward(ctx, { x: xs, w: ws, b: start > 0 ? undefined : b }, window, ys);
     });
   });
@@ -228,7 +234,12 @@ function denseDirect(ctx: Context, { x, w, b }: DenseInputs, window: DenseWindow
   ctx.dispatch({
     label: `dense ${w.label}`,
     shader: "dense",
-    constants: { WG_SIZE, HAS_BIAS: b !== undefined, ACCUMULATE: window.accumulate },
+    constants: {
+      WG_SIZE,
+      HAS_BIAS: b !== undefined,
+      ACCUMULATE: window.accumulate,
+      LEAKY_SLOPE: window.leakySlope ?? 1,
+    },
     tensors: [x, w, b ?? w, y],
     params: directParams(x, w, window),
     workgroups: grid1d(ctx.device, ceilDiv(elementCount(y.shape), WG_SIZE)),
@@ -274,7 +285,7 @@ function denseWeightGradDirect(
 /** The three passes by way of one matrix product. */
 function byMatmul(matmul: (ctx: Context, product: Matmul) => void): Implementation {
   return {
-    forward: (ctx, { x, w, b }, { first, accumulate }, y) => {
+    forward: (ctx, { x, w, b }, { first, accumulate, leakySlope }, y) => {
       const [n = 0] = x.shape;
       const [count = 0, outC = 0] = w.shape;
       matmul(ctx, {
@@ -285,6 +296,7 @@ function byMatmul(matmul: (ctx: Context, product: Matmul) => void): Implementati
         bias: b,
         c: columns(y),
         accumulate,
+        leakySlope,
       });
     },
     inputGrad: (ctx, { dy, w }, { first }, dx) => {

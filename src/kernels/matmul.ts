@@ -31,6 +31,8 @@ export interface Matmul {
   readonly c: MatrixView;
   /** Add to what c holds (+=) instead of writing it (=). */
   readonly accumulate?: boolean;
+  /** A leaky ReLU with this slope follows. Default: none. */
+  readonly leakySlope?: number | undefined;
 }
 
 /** Workgroups that keep a large GPU busy; with fewer tiles than that, k is split. */
@@ -40,7 +42,7 @@ const LEAST_K_PER_SPLIT = 256;
 
 /** The product by workgroup tiles with register blocking.  Shaders: matmul_tiled.wgsl, sum_splits.wgsl.  Writes c (=) or (+=). */
 export function matmulTiled(ctx: Context, matmul: Matmul): void {
-  const { m, n, k, c, accumulate = false } = matmul;
+  const { m, n, k, c, accumulate = false, leakySlope } = matmul;
   const splits = matmulSplits(ctx.device, matmul);
   if (splits === 1) {
     dispatchTiled(ctx, matmul, k);
@@ -49,8 +51,9 @@ export function matmulTiled(ctx: Context, matmul: Matmul): void {
   const kPerSplit = ceilDiv(k, splits);
   const partials = ctx.scratch([splits, m, n], "float32", `${c.tensor.label} partials`);
   const view = { tensor: partials, firstColumn: 0, rowLength: n };
-  dispatchTiled(ctx, { ...matmul, c: view, accumulate: false }, kPerSplit);
-  sumSplits(ctx, partials, c.tensor, { accumulate });
+  const part = { ...matmul, c: view, accumulate: false, leakySlope: undefined };
+  dispatchTiled(ctx, part, kPerSplit);
+  sumSplits(ctx, partials, c.tensor, { accumulate, leakySlope });
   ctx.free(partials);
 }
 
@@ -76,7 +79,7 @@ function tiles(m: number): { TILE_M: number; TILE_N: number; TILE_K: number } {
 
 function dispatchTiled(ctx: Context, matmul: Matmul, kPerSplit: number): void {
   const { label, m, n, k, a, b, bias, c } = matmul;
-  const { transposeA = false, transposeB = false, accumulate = false } = matmul;
+  const { transposeA = false, transposeB = false, accumulate = false, leakySlope = 1 } = matmul;
   const tile = tiles(m);
   ctx.dispatch({
     label,
@@ -87,6 +90,7 @@ function dispatchTiled(ctx: Context, matmul: Matmul, kPerSplit: number): void {
       TRANSPOSE_B: transposeB,
       HAS_BIAS: bias !== undefined,
       ACCUMULATE: accumulate,
+      LEAKY_SLOPE: leakySlope,
     },
     tensors: [a.tensor, b.tensor, bias ?? b.tensor, c.tensor],
     params: {

@@ -17,7 +17,7 @@ const LEAST_K_PER_SPLIT = 256;
 /** The product of `Matmul`.  Shaders: matmul_subgroup.wgsl, repack.wgsl, sum_splits.wgsl.  Writes c (=) or (+=). */
 export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
   const { label, m, n, k, bias, c } = matmul;
-  const { transposeA = false, transposeB = false, accumulate = false } = matmul;
+  const { transposeA = false, transposeB = false, accumulate = false, leakySlope } = matmul;
   const columns = roundUp4(n);
   const [aRows, aColumns] = transposeA ? [k, m] : [m, k];
   const [bRows, bColumns] = transposeB ? [n, k] : [k, n];
@@ -49,6 +49,7 @@ export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
       TRANSPOSE_B: transposeB,
       HAS_BIAS: bias !== undefined,
       ACCUMULATE: direct && accumulate,
+      LEAKY_SLOPE: direct ? (leakySlope ?? 1) : 1,
     },
     tensors: [a.tensor, b.tensor, bias ?? b.tensor, out.tensor],
     params: {
@@ -67,11 +68,11 @@ export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
     },
     workgroups: grid1d(ctx.device, tiles * splits),
   });
-  if (splits > 1) sumSplits(ctx, out.tensor, c.tensor, { accumulate });
+  if (splits > 1) sumSplits(ctx, out.tensor, c.tensor, { accumulate, leakySlope });
   else if (!direct) {
     const from = { row: columns, rows: m, columns };
     const to = { offset: c.firstColumn, row: c.rowLength, rows: m, columns: n };
-    repack(ctx, out.tensor, { blocks: 1, from, to, accumulate }, c.tensor);
+    repack(ctx, out.tensor, { blocks: 1, from, to, accumulate, leakySlope }, c.tensor);
   }
   if (!direct) ctx.free(out.tensor);
   if (a.tensor !== matmul.a.tensor) ctx.free(a.tensor);

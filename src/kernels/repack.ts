@@ -29,20 +29,22 @@ export interface RepackOptions {
   readonly to: Omit<Layout, "column">;
   /** Add to what y holds (+=) instead of writing it (=). Default false. */
   readonly accumulate?: boolean;
+  /** A leaky ReLU with this slope follows. Default: none. */
+  readonly leakySlope?: number | undefined;
 }
 
 /** Copies [blocks, rows, columns] from one layout to another.  Shader: repack.wgsl.  Writes y (=), or (+=) on request. */
 export function repack(
   ctx: Context,
   x: Tensor,
-  { blocks, from, to, accumulate = false }: RepackOptions,
+  { blocks, from, to, accumulate = false, leakySlope = 1 }: RepackOptions,
   y: Tensor,
 ): void {
   const { rows, columns } = to;
   ctx.dispatch({
     label: `repack ${x.label}`,
     shader: "repack",
-    constants: { WG_SIZE, ACCUMULATE: accumulate },
+    constants: { WG_SIZE, ACCUMULATE: accumulate, LEAKY_SLOPE: leakySlope },
     tensors: [x, y],
     params: {
       ...{ blocks, rows, columns },

@@ -9,6 +9,8 @@ const WG_SIZE = 64;
 export interface SumSplitsOptions {
   /** Add to what y holds (+=) instead of writing it (=). Default false. */
   readonly accumulate?: boolean;
+  /** A leaky ReLU with this slope follows. Default: none. */
+  readonly leakySlope?: number | undefined;
 }
 
 /** y = sum over splits of partials [splits, ...shape of y].  Shader: sum_splits.wgsl.  Writes y (=), or (+=) on request. */
@@ -16,7 +18,7 @@ export function sumSplits(
   ctx: Context,
   partials: Tensor,
   y: Tensor,
-  { accumulate = false }: SumSplitsOptions = {},
+  { accumulate = false, leakySlope = 1 }: SumSplitsOptions = {},
 ): void {
   const splits = partials.shape[0] ?? 0;
   expectShape("sumSplits", "partials", partials, [splits, ...y.shape]);
@@ -24,7 +26,7 @@ export function sumSplits(
   ctx.dispatch({
     label: `sumSplits ${y.label}`,
     shader: "sum_splits",
-    constants: { WG_SIZE, ACCUMULATE: accumulate },
+    constants: { WG_SIZE, ACCUMULATE: accumulate, LEAKY_SLOPE: leakySlope },
     tensors: [partials, y],
     params: { count, splits },
     workgroups: grid1d(ctx.device, ceilDiv(count, WG_SIZE)),

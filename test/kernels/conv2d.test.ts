@@ -18,12 +18,16 @@ import type { Shape, Tensor } from "../../src/tensor.ts";
 import { expectClose } from "../support/close_to.ts";
 import { useDevice } from "../support/device.ts";
 import { dot, expectGradient } from "../support/gradcheck.ts";
+import { expectLeaky } from "../support/leaky.ts";
 import {
   expectLinearAndRepeatable,
   randomFloats,
   runKernel,
   toFloat64,
 } from "../support/kernel.ts";
+
+/** Of the leaky ReLU in the convolution's own kernel. */
+const SLOPE = 0.3;
 
 interface Case extends Conv2dSizes {
   readonly x: Shape;
@@ -200,9 +204,12 @@ async function expectPass(
 ): Promise<void> {
   const { run, shape } = PASSES[pass];
   const options: Conv2dOptions = { ...p.sizes, algorithm };
-  expectClose(await run(device, p, options, p.dy), want, shape(p));
-  if (pass !== "forward")
-    await expectLinearAndRepeatable(p.dy, (dy) => run(device, p, options, dy));
+  const got = await run(device, p, options, p.dy);
+  expectClose(got, want, shape(p));
+  if (pass === "forward") {
+    const fused = await run(device, p, { ...options, leakySlope: SLOPE }, p.dy);
+    expectLeaky(fused, got, SLOPE);
+  } else await expectLinearAndRepeatable(p.dy, (dy) => run(device, p, options, dy));
 }
 
 describe("conv2d reference", () => {

@@ -17,6 +17,7 @@ import type { Shape, Tensor } from "../../src/tensor.ts";
 import { expectClose } from "../support/close_to.ts";
 import { useDevice } from "../support/device.ts";
 import { dot, expectGradient } from "../support/gradcheck.ts";
+import { expectLeaky } from "../support/leaky.ts";
 import {
   expectLinearAndRepeatable,
   randomFloats,
@@ -83,7 +84,13 @@ async function run(
   }
 }
 
-const forward = (device: Device, sizes: Case, hasBias: boolean, algorithm: DenseAlgorithm) => {
+const forward = (
+  device: Device,
+  sizes: Case,
+  hasBias: boolean,
+  algorithm: DenseAlgorithm,
+  leakySlope?: number,
+) => {
   const { n, inC, outC } = sizes;
   const { x, w, b } = inputs(sizes);
   return run(
@@ -91,7 +98,8 @@ const forward = (device: Device, sizes: Case, hasBias: boolean, algorithm: Dense
     { x: [x, [n, inC]], w: [w, [inC, outC]], b: [b, [outC]] },
     [n, outC],
     (ctx, t, y) => {
-      dense(ctx, { x: t["x"]!, w: t["w"]!, b: hasBias ? t["b"] : undefined }, { algorithm }, y);
+      const b = hasBias ? t["b"] : undefined;
+      dense(ctx, { x: t["x"]!, w: t["w"]!, b }, { algorithm, leakySlope }, y);
     },
   );
 };
@@ -141,6 +149,7 @@ function checkCase(device: () => Device, sizes: Case, algorithm: DenseAlgorithm)
       expectClose(y, referenceForward(sizes, hasBias), [n, outC]);
       const again = await forward(device(), sizes, hasBias, algorithm);
       expect(Buffer.from(again.buffer).equals(Buffer.from(y.buffer)), "same bits").to.equal(true);
+      expectLeaky(await forward(device(), sizes, hasBias, algorithm, 0.3), y, 0.3);
     });
 
   it(`input gradient ${title(sizes)}`, async function () {
