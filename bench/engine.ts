@@ -128,17 +128,15 @@ export interface Engine {
 
 /**
  * Operands of single operations: `randomValues` with these seeds. The images, weights and labels of networks:
- *   images  byte(v) = floor((v + 0.5) * 256) of randomValues(2*h*w*c, SEEDS.x), these two images in turn, since the
- *           float64 reference of a whole step then costs that of two images; the network sees byte / 255, NHWC
+ *   images  byte(v) = floor((v + 0.5) * 256) of randomValues(n*h*w*c, SEEDS.x); the network sees byte / 255, NHWC
  *   weights parameter i, counted over the layers with weights from 0: randomValues(count, SEEDS.w + i) * sqrt(24 / fanIn),
  *           fanIn = kH*kW*inC or inC, layout HWIO or [inC,outC], channels last when flattened; every bias is 0
- *   labels  image i has the class (i mod 2) mod classes
- *   Adamax  beta1 0.9, beta2 0.999, epsilon 1e-7 and LEARNING_RATE
+ *   labels  image i has the class i mod classes
  */
 export const SEEDS = { x: 0, w: 100, dy: 200 } as const;
 
-/** Small, so that the loss after the first step tells a right gradient from a wrong one: 0.002 overshoots by far. */
-export const LEARNING_RATE = 1e-5;
+/** Adamax of every training step: a rate so small that the second step's loss is below the first's, whatever the network. */
+export const ADAMAX = { learningRate: 1e-5, beta1: 0.9, beta2: 0.999, epsilon: 1e-7 } as const;
 
 /**
  * Float32 numbers in -0.5 to 0.5: a generator's (Numerical Recipes' state = state * 1664525 + 1013904223 mod 2^32, from
@@ -188,7 +186,7 @@ export type PeerAnswer =
       readonly samplesMs: readonly number[];
       /**
        * The elements asked for, in order. Of a training step: the mean loss of the first two steps on the same batch,
-       * from the weights above with dropout left out (before anything is timed, and then with dropout).
+       * from the weights above with dropout left out; only then is it timed, with dropout.
        */
       readonly values: readonly number[];
     }
