@@ -1,0 +1,142 @@
+/**
+ * The messages of ONNX that we write, out of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto: same names, types and
+ * numbers, without what a network of ours never has (sequences, maps, sparse tensors, training).
+ */
+import protobuf from "protobufjs";
+
+const SCHEMA = `
+syntax = "proto2";
+package onnx;
+
+message AttributeProto {
+  enum AttributeType { UNDEFINED = 0; FLOAT = 1; INT = 2; INTS = 7; }
+  optional string name = 1;
+  optional float f = 2;
+  optional int64 i = 3;
+  repeated int64 ints = 8;
+  optional AttributeType type = 20;
+}
+message NodeProto {
+  repeated string input = 1;
+  repeated string output = 2;
+  optional string name = 3;
+  optional string op_type = 4;
+  repeated AttributeProto attribute = 5;
+}
+message StringStringEntryProto {
+  optional string key = 1;
+  optional string value = 2;
+}
+message TensorProto {
+  enum DataLocation { DEFAULT = 0; EXTERNAL = 1; }
+  repeated int64 dims = 1;
+  optional int32 data_type = 2;
+  optional string name = 8;
+  optional bytes raw_data = 9;
+  repeated StringStringEntryProto external_data = 13;
+  optional DataLocation data_location = 14;
+}
+message TensorShapeProto {
+  message Dimension {
+    oneof value {
+      int64 dim_value = 1;
+      string dim_param = 2;
+    }
+  }
+  repeated Dimension dim = 1;
+}
+message TypeProto {
+  message Tensor {
+    optional int32 elem_type = 1;
+    optional TensorShapeProto shape = 2;
+  }
+  optional Tensor tensor_type = 1;
+}
+message ValueInfoProto {
+  optional string name = 1;
+  optional TypeProto type = 2;
+}
+message GraphProto {
+  repeated NodeProto node = 1;
+  optional string name = 2;
+  repeated TensorProto initializer = 5;
+  repeated ValueInfoProto input = 11;
+  repeated ValueInfoProto output = 12;
+}
+message OperatorSetIdProto {
+  optional string domain = 1;
+  optional int64 version = 2;
+}
+message ModelProto {
+  optional int64 ir_version = 1;
+  optional string producer_name = 2;
+  optional GraphProto graph = 7;
+  repeated OperatorSetIdProto opset_import = 8;
+  repeated StringStringEntryProto metadata_props = 14;
+}
+`;
+
+/** `TensorProto.DataType.FLOAT`, which the messages hold as a number. */
+export const FLOAT = 1;
+
+export interface OnnxAttribute {
+  readonly name: string;
+  readonly type: "FLOAT" | "INT" | "INTS";
+  readonly f?: number;
+  readonly i?: number;
+  readonly ints?: readonly number[];
+}
+
+export interface OnnxNode {
+  readonly name: string;
+  readonly op_type: string;
+  readonly input: readonly string[];
+  readonly output: readonly string[];
+  readonly attribute: readonly OnnxAttribute[];
+}
+
+export interface OnnxTensor {
+  readonly name: string;
+  readonly dims: readonly number[];
+  readonly data_type: typeof FLOAT;
+  readonly raw_data?: Uint8Array;
+  readonly data_location?: "EXTERNAL";
+  readonly external_data?: readonly OnnxEntry[];
+}
+
+export interface OnnxEntry {
+  readonly key: string;
+  readonly value: string;
+}
+
+export interface OnnxValue {
+  readonly name: string;
+  readonly type: {
+    readonly tensor_type: {
+      readonly elem_type: typeof FLOAT;
+      readonly shape: {
+        readonly dim: readonly ({ readonly dim_value: number } | { readonly dim_param: string })[];
+      };
+    };
+  };
+}
+
+export interface OnnxModel {
+  readonly ir_version: number;
+  readonly producer_name: string;
+  readonly opset_import: readonly { readonly domain: string; readonly version: number }[];
+  readonly metadata_props: readonly OnnxEntry[];
+  readonly graph: {
+    readonly name: string;
+    readonly node: readonly OnnxNode[];
+    readonly initializer: readonly OnnxTensor[];
+    readonly input: readonly OnnxValue[];
+    readonly output: readonly OnnxValue[];
+  };
+}
+
+/** The bytes of an ONNX file. */
+export function encodeOnnx(model: OnnxModel): Uint8Array {
+  const type = protobuf.parse(SCHEMA, { keepCase: true }).root.lookupType("onnx.ModelProto");
+  return type.encode(type.fromObject(model)).finish();
+}
