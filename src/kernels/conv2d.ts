@@ -33,6 +33,7 @@ import {
   conv2dGemmUnsupported,
   conv2dInputGradGemm,
   conv2dWeightGradGemm,
+  conv2dWeightGradGemmSplits,
 } from "./conv2d_gemm.ts";
 import {
   conv2dInputGradSubgroup,
@@ -139,7 +140,7 @@ const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Implementation>> = {
     unsupported: conv2dGemmUnsupported,
     forward: conv2dGemm,
     inputGrad: conv2dInputGradGemm,
-    weightGradSplits: () => 1,
+    weightGradSplits: conv2dWeightGradGemmSplits,
     weightGrad: conv2dWeightGradGemm,
   },
   winograd: {

@@ -6,30 +6,31 @@ import type { Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Conv2dGeometry } from "../geometry.ts";
 import { elementCount, reshape, type Tensor } from "../tensor.ts";
-import type { Conv2dForward } from "./conv2d.ts";
-import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";
+import type { Conv2dForward, Conv2dPass } from "./conv2d.ts";
+import { conv2dSubgroupUnsupported } from "./conv2d_subgroup.ts";
+import { batchedSplits, matmulBatched } from "./matmul_batched.ts";
 import { matmulSubgroup } from "./matmul_subgroup.ts";
-import { subgroupUnsupported } from "./subgroup.ts";
+import { prefersSubgroups } from "./subgroup.ts";
 
-/** Rows of a tile of matmul_tiled.wgsl; its grid has a row of workgroups for each, unfolded. */
-const ROWS_PER_WORKGROUP = 64;
-
-/** Why a geometry is no matrix product; undefined where it is. */
-export function conv2dGemmUnsupported(device: Device, g: Conv2dGeometry): string | undefined {
+/** Why a geometry is no matrix product that this adapter takes; undefined where it is. */
+export function conv2dGemmUnsupported(
+  device: Device,
+  g: Conv2dGeometry,
+  pass: Conv2dPass,
+): string | undefined {
   if (g.kH !== 1 || g.kW !== 1) return `the kernel is ${g.kH}x${g.kW}, not 1x1`;
   if (g.strideH !== 1 || g.strideW !== 1) return `the stride is [${g.strideH},${g.strideW}], not 1`;
   const padding = [g.padTop, g.padBottom, g.padLeft, g.padRight];
   if (padding.some((size) => size > 0)) return "x is padded";
-  const most = ROWS_PER_WORKGROUP * device.limits.maxComputeWorkgroupsPerDimension;
-  // Of one window over the batch, in which both x and y fit in one binding.
-  const windowPixels = device.maxBindingBytes / (4 * Math.max(g.inC, g.outC));
-  const pixels = Math.min(g.n * g.inH * g.inW, windowPixels);
-  return pixels > most ? `${Math.floor(pixels)} pixels are more than ${most}` : undefined;
+  if (prefersSubgroups(device)) return conv2dSubgroupUnsupported(device, g, pass);
+  return g.inC % 4 === 0 && g.outC % 4 === 0
+    ? undefined
+    : `channels are no multiples of 4: inC is ${g.inC}, outC ${g.outC}`;
 }
 
 /**
- * y = x w + b.  x [n,h,w,inC], w [1,1,inC,outC], b [outC] or none, y [n,h,w,outC].
- * Shaders: matmul_tiled.wgsl, matmul_subgroup.wgsl.  Writes y (=).
+ * y = x w + b or leakyRelu(x w + b).  x [n,h,w,inC], w [1,1,inC,outC], b [outC] or none, y [n,h,w,outC].
+ * Shaders: matmul_batched.wgsl, matmul_subgroup.wgsl.  Writes y (=).
  */
 export function conv2dGemm(
   ctx: Context,
@@ -40,11 +41,7 @@ export function conv2dGemm(
   multiply(ctx, {
     label: `conv2d ${y.label}`,
     ...{ m: elementCount(y.shape) / outC, n: outC, k: inC },
-    a: matrix(x, inC),
-    b: matrix(w, outC),
-    bias: b,
-    leakySlope,
-    c: matrix(y, outC),
+    ...{ a: x, b: w, bias: b, c: y, leakySlope },
   });
 }
 
@@ -58,16 +55,19 @@ export function conv2dInputGradGemm(
   multiply(ctx, {
     label: `conv2dInputGrad ${dx.label}`,
     ...{ m: elementCount(dx.shape) / inC, n: inC, k: outC },
-    a: matrix(dy, outC),
-    b: matrix(w, outC),
-    transposeB: true,
-    c: matrix(dx, inC),
+    ...{ a: dy, b: w, transposeB: true, c: dx },
   });
 }
 
+/** How many partial sums `conv2dWeightGradGemm` wants to write; the caller may give it fewer. */
+export function conv2dWeightGradGemmSplits(device: Device, g: Conv2dGeometry): number {
+  if (prefersSubgroups(device)) return 1; // matmulSubgroup splits by itself
+  return batchedSplits(device, { batch: 1, m: g.inC, n: g.outC, k: g.n * g.inH * g.inW });
+}
+
 /**
- * dw = x^T dy in one part: the product itself splits its long sum.
- * x [n,h,w,inC], dy [n,h,w,outC], partials [1,1,1,inC,outC].  Shaders as of `conv2dGemm`.  Writes partials (=).
+ * Partial sums of dw = x^T dy, each over a part of the pixels.
+ * x [n,h,w,inC], dy [n,h,w,outC], partials [splits,1,1,inC,outC].  Shaders as of `conv2dGemm`.  Writes partials (=).
  */
 export function conv2dWeightGradGemm(
   ctx: Context,
@@ -77,23 +77,45 @@ export function conv2dWeightGradGemm(
 ): void {
   multiply(ctx, {
     label: `conv2dWeightGrad ${partials.label}`,
-    ...{ m: inC, n: outC, k: elementCount(x.shape) / inC },
-    a: matrix(x, inC),
-    transposeA: true,
-    b: matrix(dy, outC),
-    c: matrix(partials, outC),
+    ...{ m: inC, n: outC, k: elementCount(x.shape) / inC, splits: partials.shape[0] },
+    ...{ a: x, transposeA: true, b: dy, c: partials },
   });
 }
 
-/** Software adapters share values within a subgroup where they have them; see `chooseDenseAlgorithm`. */
-function multiply(ctx: Context, product: Matmul): void {
-  const { device } = ctx;
-  const bySubgroup = device.summary.software && subgroupUnsupported(device) === undefined;
-  (bySubgroup ? matmulSubgroup : matmulTiled)(ctx, product);
+/** c[i,j] = bias[j] + sum over q of op(a)[i,q] * op(b)[q,j] of tensors of any shape with the right rows. */
+interface Product {
+  readonly label: string;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly a: Tensor;
+  readonly transposeA?: boolean;
+  readonly b: Tensor;
+  readonly transposeB?: boolean;
+  readonly bias?: Tensor | undefined;
+  readonly c: Tensor;
+  readonly splits?: number | undefined;
+  readonly leakySlope?: number | undefined;
 }
 
-/** A tensor as a matrix with rows of `columns` elements. */
-function matrix(tensor: Tensor, columns: number): MatrixView {
-  const rows = elementCount(tensor.shape) / columns;
-  return { tensor: reshape(tensor, [rows, columns]), firstColumn: 0, rowLength: columns };
+function multiply(ctx: Context, { a, b, c, splits = 1, ...product }: Product): void {
+  const { m, n, k } = product;
+  if (!prefersSubgroups(ctx.device)) {
+    matmulBatched(ctx, {
+      ...{ ...product, batch: 1, splits },
+      ...{ a: { tensor: a, block: 0 }, b: { tensor: b, block: 0 }, c: { tensor: c, block: m * n } },
+    });
+    return;
+  }
+  const matrix = (tensor: Tensor, rows: number, columns: number) => ({
+    tensor: reshape(tensor, [rows, columns]),
+    firstColumn: 0,
+    rowLength: columns,
+  });
+  matmulSubgroup(ctx, {
+    ...product,
+    a: product.transposeA === true ? matrix(a, k, m) : matrix(a, m, k),
+    b: product.transposeB === true ? matrix(b, n, k) : matrix(b, k, n),
+    c: matrix(c, m, n),
+  });
 }

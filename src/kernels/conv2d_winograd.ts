@@ -12,11 +12,12 @@
 import { ceilDiv, grid1d, valueType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Conv2dGeometry } from "../geometry.ts";
-import { elementCount, slice, type Tensor } from "../tensor.ts";
+import { slice, type Tensor } from "../tensor.ts";
 import type { Conv2dForward } from "./conv2d.ts";
+import { batchedSplits, matmulBatched } from "./matmul_batched.ts";
 import { matmulSubgroup } from "./matmul_subgroup.ts";
 import { roundUp4 } from "./repack.ts";
-import { subgroupUnsupported } from "./subgroup.ts";
+import { prefersSubgroups } from "./subgroup.ts";
 
 const WG_SIZE = 64;
 /** Points of a transformed tile. */
@@ -31,10 +32,8 @@ export function conv2dWinogradUnsupported(device: Device, g: Conv2dGeometry): st
   if (g.dilationH !== 1 || g.dilationW !== 1)
     return `the dilation is [${g.dilationH},${g.dilationW}], not 1`;
   const bytes = 4 * POINTS * pointSize(roundUp4(g.inC), roundUp4(g.outC));
-  if (bytes > device.maxBindingBytes)
-    return `the transformed filter takes ${bytes} bytes, one binding ${device.maxBindingBytes}`;
-  return tilesPerWindow(device, g) < 1
-    ? `a transformed tile of ${Math.max(g.inC, g.outC)} channels exceeds one binding of ${device.maxBindingBytes} bytes`
+  return bytes > device.maxBindingBytes
+    ? `the transformed filter takes ${bytes} bytes, one binding ${device.maxBindingBytes}`
     : undefined;
 }
 
@@ -137,9 +136,12 @@ export function conv2dWeightGradWinograd(
   const m = roundUp4(inC);
   const n = roundUp4(outC);
   const windows = tileWindows(ctx.device, g, dy);
-  const splits = productSplits(ctx.device, m, n, windows[0]?.tiles ?? 1);
+  const sizes = { batch: POINTS, m, n, k: windows[0]?.tiles ?? 1 };
+  const splits = prefersSubgroups(ctx.device) // matmulSubgroup splits by itself
+    ? 1
+    : batchedSplits(ctx.device, sizes, pointSize(m, n));
   const products = ctx.scratch(
-    [splits, POINTS, pointSize(m, n)],
+    [splits * POINTS, pointSize(m, n)],
     "float32",
     `${partials.label} products`,
   );
@@ -226,12 +228,13 @@ function pointSize(rows: number, columns: number): number {
 /** Bytes of a transformed tensor, which the next step should find in the cache. */
 const WINDOW_BYTES = { hardware: 64 * 1024 * 1024, software: 4 * 1024 * 1024 } as const;
 
+/** How many transformed tiles a window holds; at least 4 wherever the transformed filter fits in one binding. */
 function tilesPerWindow(device: Device, { inC, outC }: Conv2dGeometry): number {
-  const most = Math.floor(device.maxBindingBytes / (4 * POINTS * ALIGNED_ELEMENTS));
-  const wanted = WINDOW_BYTES[device.summary.software ? "software" : "hardware"];
-  const bytesPerTile = 4 * POINTS * roundUp4(Math.max(inC, outC));
-  const fits = Math.floor((most * ALIGNED_ELEMENTS) / roundUp4(Math.max(inC, outC)));
-  return Math.min(fits, Math.max(64, Math.floor(wanted / bytesPerTile)));
+  const channels = roundUp4(Math.max(inC, outC));
+  const points = Math.floor(device.maxBindingBytes / (4 * POINTS * ALIGNED_ELEMENTS));
+  const fits = Math.floor((points * ALIGNED_ELEMENTS) / channels);
+  const bytes = WINDOW_BYTES[device.summary.software ? "software" : "hardware"];
+  return Math.min(fits, Math.max(64, Math.floor(bytes / (4 * POINTS * channels))));
 }
 
 /** Windows over the tiles of y [n,outH,outW,outC]. */
@@ -248,8 +251,7 @@ function tileWindows(device: Device, g: Conv2dGeometry, y: Tensor): TileWindow[]
   return windows;
 }
 
-// The products: c[i,j] = sum over q of op(a)[i,q] * b[q,j] for each of the 16 points.
-
+/** c[i,j] = sum over q of op(a)[i,q] * b[q,j] for each of the 16 points. */
 interface Products {
   readonly label: string;
   readonly m: number;
@@ -268,70 +270,28 @@ interface Products {
   readonly accumulate?: boolean;
 }
 
-function multiply(ctx: Context, products: Products): void {
-  (takesSubgroups(ctx.device) ? multiplySubgroup : multiplyTiled)(ctx, products);
-}
-
-/** Software adapters share values within a subgroup where they have them; see `chooseConv2dAlgorithm`. */
-function takesSubgroups(device: Device): boolean {
-  return device.summary.software && subgroupUnsupported(device) === undefined;
-}
-
-function multiplySubgroup(ctx: Context, products: Products): void {
-  const { label, m, n, k, a, transposeA = false, b, c, accumulate = false } = products;
-  const point = (tensor: Tensor, at: number, rows: number, columns: number) => ({
-    tensor: { ...slice(tensor, at, 1), shape: [rows, columns] },
+function multiply(ctx: Context, { a, b, c, ...product }: Products): void {
+  const { m, n, k, transposeA = false } = product;
+  const [aRows, aColumns] = transposeA ? [k, m] : [m, k];
+  if (!prefersSubgroups(ctx.device)) {
+    matmulBatched(ctx, {
+      ...{ ...product, batch: POINTS },
+      a: { tensor: a, block: pointSize(aRows, aColumns) },
+      b: { tensor: b, block: pointSize(k, n) },
+      c: { tensor: c, block: pointSize(m, n) },
+    });
+    return;
+  }
+  const matrix = (tensor: Tensor, point: number, rows: number, columns: number) => ({
+    tensor: { ...slice(tensor, point, 1), shape: [rows, columns] },
     firstColumn: 0,
     rowLength: columns,
   });
-  const flat = { ...c, shape: [POINTS, elementCount(c.shape) / POINTS] };
-  for (let at = 0; at < POINTS; at++)
+  for (let point = 0; point < POINTS; point++)
     matmulSubgroup(ctx, {
-      label,
-      ...{ m, n, k, transposeA, accumulate },
-      a: transposeA ? point(a, at, k, m) : point(a, at, m, k),
-      b: point(b, at, k, n),
-      c: point(flat, at, m, n),
+      ...product,
+      a: matrix(a, point, aRows, aColumns),
+      b: matrix(b, point, k, n),
+      c: matrix(c, point, m, n),
     });
-}
-
-/** 128 invocations, as in conv2d_implicit_gemm.wgsl. */
-const LANES = { LANES_M: 16, LANES_N: 8, TILE_K: 16 } as const;
-/** Workgroups that keep a large GPU busy; with fewer tiles than that, k is split. */
-const WANTED_WORKGROUPS = 512;
-/** Below this, a split costs more in its second pass than it gives. */
-const LEAST_K_PER_SPLIT = 256;
-
-/** Tiles of 64 or 128 rows by 32 or 64 columns, and how many of them cover 16 products. */
-function productTile(m: number, n: number): { THREAD_M: number; THREAD_N: number; tiles: number } {
-  const THREAD_M = m > 64 ? 8 : 4;
-  const THREAD_N = n > 32 ? 8 : 4;
-  const rows = ceilDiv(m, LANES.LANES_M * THREAD_M);
-  return { THREAD_M, THREAD_N, tiles: POINTS * rows * ceilDiv(n, LANES.LANES_N * THREAD_N) };
-}
-
-/** Into how many parts the products of the weight gradient split their sums over tiles; the last step adds the parts. */
-function productSplits(device: Device, m: number, n: number, k: number): number {
-  if (takesSubgroups(device)) return 1; // matmulSubgroup splits by itself
-  const wanted = ceilDiv(WANTED_WORKGROUPS, productTile(m, n).tiles);
-  const most = Math.floor(device.maxBindingBytes / (4 * POINTS * pointSize(m, n)));
-  return Math.max(1, Math.min(wanted, ceilDiv(k, LEAST_K_PER_SPLIT), most));
-}
-
-function multiplyTiled(ctx: Context, products: Products): void {
-  const { label, m, n, k, a, b, c } = products;
-  const { transposeA = false, splits = 1, accumulate = false } = products;
-  const { tiles, ...threads } = productTile(m, n);
-  ctx.dispatch({
-    label,
-    shader: "conv2d_winograd_gemm",
-    constants: { ...LANES, ...threads, TRANSPOSE_A: transposeA, ACCUMULATE: accumulate },
-    tensors: [a, b, c],
-    params: {
-      ...{ m, n, k, splits, kPerSplit: ceilDiv(k, splits) },
-      ...{ aPoint: pointSize(transposeA ? k : m, transposeA ? m : k) },
-      ...{ bPoint: pointSize(k, n), cPoint: pointSize(m, n) },
-    },
-    workgroups: grid1d(ctx.device, tiles * splits),
-  });
 }

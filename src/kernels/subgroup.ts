@@ -36,3 +36,8 @@ export function subgroupUnsupported(device: Pick<Device, "subgroupSize">): strin
     ? `subgroups of ${size} lanes are more than these shaders are made for`
     : undefined;
 }
+
+/** Whether products go through these shaders: software adapters run tiles in workgroup memory several times slower. */
+export function prefersSubgroups(device: Pick<Device, "subgroupSize" | "summary">): boolean {
+  return device.summary.software && subgroupUnsupported(device) === undefined;
+}
