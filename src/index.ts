@@ -5,6 +5,7 @@
 export { openDevice, type Device, type DeviceOptions, type MemoryUse } from "./gpu/device.ts";
 export { ceilDiv, grid1d, type Context, type Dispatch } from "./gpu/context.ts";
 export type { DispatchTime, Program } from "./gpu/program.ts";
+export { registerShader } from "./gpu/shader.ts";
 export { CheckpointError, DeviceError, ShaderError, ShapeError } from "./gpu/errors.ts";
 export {
   elementCount,

@@ -9,7 +9,7 @@
  * arrays, counts of `#unroll`) are appended as `const`, and a type, e.g. `Value: "vec4f"`, as `alias`. All additions
  * keep the line numbers of the file on disk.
  */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { ShaderError } from "./errors.ts";
 
@@ -31,13 +31,33 @@ export interface Shader {
 /** `shaders/` lies beside `src/`, in the repository as in `dist/`. */
 const SHADER_FOLDER = new URL("../../shaders/", import.meta.url);
 
+/** Shaders of packages that build on this one, by name. */
+const registered = new Map<string, URL>();
+
 /**
- * Reads `NAME.wgsl` and prepares it for the given constants.
+ * Makes a shader of one's own known: `registerShader("swish", new URL("./swish.wgsl", import.meta.url))` lets kernels
+ * dispatch `shader: "swish"`. It is WGSL as this project's shaders are, with `// lib:` and `#unroll`.
+ * @param name as errors and profiles show it; the file may have another
+ * @throws ShaderError when the name is taken, by this project or by another file
+ */
+export function registerShader(name: string, file: URL): void {
+  const taken = registered.get(name);
+  if (taken?.href === file.href) return;
+  if (taken !== undefined || existsSync(new URL(`${name}.wgsl`, SHADER_FOLDER)))
+    throw new ShaderError(
+      `shader ${name}: the name is taken by ${fileURLToPath(taken ?? new URL(`${name}.wgsl`, SHADER_FOLDER))}; choose another, e.g. with your package's name before it`,
+      { file: `${name}.wgsl` },
+    );
+  registered.set(name, file);
+}
+
+/**
+ * Reads `NAME.wgsl`, or the file that was registered under the name, and prepares it for the given constants.
  * @param folder where the file lies, a URL that ends with a slash; `lib/` is always this project's
  * @throws ShaderError when the file is missing or does not use a constant.
  */
 export function loadShader(name: string, constants: Constants, folder = SHADER_FOLDER): Shader {
-  const source = readShaderFile(`${name}.wgsl`, folder);
+  const source = readShaderFile(registered.get(name)?.href ?? `${name}.wgsl`, folder);
   return prepareShader(name, source, constants, (lib) =>
     readShaderFile(`lib/${lib}.wgsl`, SHADER_FOLDER),
   );
@@ -48,7 +68,9 @@ function readShaderFile(file: string, folder: URL): string {
     return readFileSync(new URL(file, folder), "utf8");
   } catch (cause) {
     throw new ShaderError(
-      `shader ${file}: cannot be read from ${fileURLToPath(folder)}`,
+      file.startsWith("file:")
+        ? `shader ${fileURLToPath(file)}: cannot be read; was it copied to where the package is run from?`
+        : `shader ${file}: cannot be read from ${fileURLToPath(folder)}`,
       { file },
       { cause },
     );
