@@ -1,8 +1,10 @@
 /**
  * Leaky ReLU: y = max(x, 0) + slope * min(x, 0), any shape. Slope 0 is ReLU.
  */
-import { strideGrid, valueType, type Context } from "../gpu/context.ts";
-import { expectShape, type Tensor } from "../tensor.ts";
+import { ceilDiv, strideGrid, valueType, type Context } from "../gpu/context.ts";
+import { ShapeError } from "../gpu/errors.ts";
+import { elementCount, expectShape, reshape, type Tensor } from "../tensor.ts";
+import { sumSplits } from "./sum_splits.ts";
 import { flat, forEachWindow } from "./windows.ts";
 
 const WG_SIZE = 64;
@@ -52,5 +54,46 @@ export function leakyReluGrad(
       params: { count: count / lanes, slope },
       workgroups: strideGrid(ctx.device, count / lanes, WG_SIZE),
     });
+  });
+}
+
+/** Rows that one workgroup of `leakyReluBiasGrad` sums, and how many workgroups share the rows at most. */
+const ROWS_PER_SPLIT = 256;
+const MOST_SPLITS = 256;
+
+/**
+ * The gradients of y = leakyRelu(z + b), whose z + b was never stored: dx = dy where y > 0, else slope * dy, and
+ * db = sum of dx over all but the last axis, in two passes of fixed order. The slope must not be negative: y then has
+ * the sign of its input.
+ * y, dy, dx [...,c], db [c].  Shaders: leaky_relu_bias_grad.wgsl, sum_splits.wgsl.  Writes dx and db (=).
+ */
+export function leakyReluBiasGrad(
+  ctx: Context,
+  { y, dy }: { y: Tensor; dy: Tensor },
+  { slope }: LeakyReluOptions,
+  { dx, db }: { dx: Tensor; db: Tensor },
+): void {
+  const c = y.shape.at(-1) ?? 1;
+  if (slope < 0)
+    throw new ShapeError("leakyReluBiasGrad", `slope: expected 0 or more, got ${slope}`);
+  expectShape("leakyReluBiasGrad", "dy", dy, y.shape);
+  expectShape("leakyReluBiasGrad", "dx", dx, y.shape);
+  expectShape("leakyReluBiasGrad", "db", db, [c]);
+  const { Value, lanes } = valueType(c);
+  const CHANNEL_LANES = Math.min(WG_SIZE, 2 ** Math.ceil(Math.log2(c / lanes)));
+  const rows = [y, dy, dx].map((tensor) => reshape(tensor, [elementCount(y.shape) / c, c]));
+  forEachWindow(ctx.device, rows, (tensors, { start, count }) => {
+    const splits = Math.min(MOST_SPLITS, ceilDiv(count, ROWS_PER_SPLIT));
+    const partials = ctx.scratch([splits, c], "float32", `${db.label} partials`);
+    ctx.dispatch({
+      label: `leakyReluBiasGrad ${dx.label}`,
+      shader: "leaky_relu_bias_grad",
+      constants: { WG_SIZE, CHANNEL_LANES, Value },
+      tensors: [...tensors, partials],
+      params: { rows: count, c: c / lanes, rowsPerSplit: ceilDiv(count, splits), slope },
+      workgroups: [ceilDiv(c / lanes, CHANNEL_LANES), splits],
+    });
+    sumSplits(ctx, partials, db, { accumulate: start > 0 });
+    ctx.free(partials);
   });
 }

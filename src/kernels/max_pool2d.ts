@@ -4,7 +4,8 @@
 import { pool2dGeometry, type Pool2dGeometry, type Pool2dSizes } from "../geometry.ts";
 import { ceilDiv, itemsPerInvocation, valueType, type Context } from "../gpu/context.ts";
 import type { Constants } from "../gpu/shader.ts";
-import { expectShape, type Tensor } from "../tensor.ts";
+import { ShapeError } from "../gpu/errors.ts";
+import { expectShape, type Shape, type Tensor } from "../tensor.ts";
 import { forEachWindow } from "./windows.ts";
 
 const WG_SIZE = 64;
@@ -58,18 +59,83 @@ export function maxPool2dGrad(
   });
 }
 
+/** Whether `maxPool2dArgmax` takes these sizes: channels in fours, places within a window that fit a byte. */
+export function maxPool2dKeepsArgmax(shape: Shape, options: Pool2dSizes): boolean {
+  const g = pool2dGeometry(shape, options);
+  return g.c % 4 === 0 && g.kH * g.kW <= 256;
+}
+
+/**
+ * `maxPool2d` that keeps where each maximum was, so that backward reads a byte for each window and not x again.
+ * x: [n,inH,inW,c], y: [n,outH,outW,c], argmax: the shape of y, uint8: kh * kernel width + kw within the window.
+ * Shader: max_pool2d_argmax.wgsl.  Writes y and argmax (=).
+ */
+export function maxPool2dArgmax(
+  ctx: Context,
+  { x }: { x: Tensor },
+  options: Pool2dSizes,
+  { y, argmax }: { y: Tensor; argmax: Tensor },
+): void {
+  const g = argmaxGeometry("maxPool2dArgmax", x.shape, options);
+  expectShape("maxPool2dArgmax", "y", y, [g.n, g.outH, g.outW, g.c]);
+  expectShape("maxPool2dArgmax", "argmax", argmax, y.shape);
+  forEachWindow(ctx.device, [x, y, argmax], (tensors, { count }) => {
+    ctx.dispatch({
+      label: `maxPool2d ${y.label}`,
+      shader: "max_pool2d_argmax",
+      constants: { ...windowConstants(g), HAS_PADDING: hasPadding(g) },
+      tensors,
+      params: params(g, count),
+      workgroups: grid(ctx, (g.outW * g.c) / 4, g.outH, count),
+    });
+  });
+}
+
+/**
+ * dx = sum of dy over the windows whose maximum, by `argmax`, the element is.
+ * argmax as `maxPool2dArgmax` writes it, dy: [n,outH,outW,c], dx: [n,inH,inW,c].
+ * Shader: max_pool2d_argmax_grad.wgsl.  Writes dx (=).
+ */
+export function maxPool2dArgmaxGrad(
+  ctx: Context,
+  { argmax, dy }: { argmax: Tensor; dy: Tensor },
+  options: Pool2dSizes,
+  dx: Tensor,
+): void {
+  const g = argmaxGeometry("maxPool2dArgmaxGrad", dx.shape, options);
+  expectShape("maxPool2dArgmaxGrad", "dy", dy, [g.n, g.outH, g.outW, g.c]);
+  expectShape("maxPool2dArgmaxGrad", "argmax", argmax, dy.shape);
+  forEachWindow(ctx.device, [argmax, dy, dx], (tensors, { count }) => {
+    ctx.dispatch({
+      label: `maxPool2dGrad ${dx.label}`,
+      shader: "max_pool2d_argmax_grad",
+      constants: windowConstants(g),
+      tensors,
+      params: params(g, count),
+      workgroups: grid(ctx, (g.inW * g.c) / 4, g.inH, count),
+    });
+  });
+}
+
+function argmaxGeometry(op: string, shape: Shape, options: Pool2dSizes): Pool2dGeometry {
+  const g = pool2dGeometry(shape, options, op);
+  if (maxPool2dKeepsArgmax(shape, options)) return g;
+  throw new ShapeError(
+    op,
+    `expected channels in fours and windows of at most 256 elements, got ${g.c} channels and ${g.kH}x${g.kW}; use maxPool2d`,
+  );
+}
+
 function constants(g: Pool2dGeometry): Constants {
-  return {
-    ...{
-      WG_SIZE,
-      Value: valueType(g.c).Value,
-      SIZE_H: g.kH,
-      SIZE_W: g.kW,
-      STRIDE_H: g.strideH,
-      STRIDE_W: g.strideW,
-    },
-    HAS_PADDING: g.padTop + g.padBottom + g.padLeft + g.padRight > 0,
-  };
+  return { ...windowConstants(g), HAS_PADDING: hasPadding(g), Value: valueType(g.c).Value };
+}
+
+function windowConstants(g: Pool2dGeometry): Constants {
+  return { WG_SIZE, SIZE_H: g.kH, SIZE_W: g.kW, STRIDE_H: g.strideH, STRIDE_W: g.strideW };
+}
+
+function hasPadding(g: Pool2dGeometry): boolean {
+  return g.padTop + g.padBottom + g.padLeft + g.padRight > 0;
 }
 
 function params(g: Pool2dGeometry, images: number): Record<string, number> {

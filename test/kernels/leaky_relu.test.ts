@@ -1,5 +1,7 @@
 import { expect } from "chai";
-import { leakyRelu, leakyReluGrad } from "../../src/kernels/leaky_relu.ts";
+import { leakyRelu, leakyReluBiasGrad, leakyReluGrad } from "../../src/kernels/leaky_relu.ts";
+import { biasGrad } from "../../src/reference/bias_grad.ts";
+import type { Device } from "../../src/gpu/device.ts";
 import * as reference from "../../src/reference/leaky_relu.ts";
 import { expectClose } from "../support/close_to.ts";
 import { useDevice } from "../support/device.ts";
@@ -72,8 +74,80 @@ describe("leakyReluGrad", () => {
       });
 });
 
+/** dx and db of y = leakyRelu(z + b), from y. */
+async function biasGradient(
+  device: Device,
+  y: Float32Array,
+  dy: Float32Array,
+  shape: number[],
+  slope: number,
+) {
+  const c = shape.at(-1)!;
+  const inputs = { y: device.upload(y, shape, "y"), dy: device.upload(dy, shape, "dy") };
+  const other = {
+    dx: device.tensor(shape, "float32", "dx"),
+    db: device.tensor([c], "float32", "db"),
+  };
+  const dx = await runKernel(device, shape, (ctx, out) => {
+    leakyReluBiasGrad(ctx, inputs, { slope }, { dx: out, db: other.db });
+  });
+  const db = await runKernel(device, [c], (ctx, out) => {
+    leakyReluBiasGrad(ctx, inputs, { slope }, { dx: other.dx, db: out });
+  });
+  device.release(inputs.y, inputs.dy, other.dx, other.db);
+  return { dx, db };
+}
+
+function expectBiasGradient(
+  { dx, db }: { dx: Float32Array; db: Float32Array },
+  y: Float32Array,
+  dy: Float32Array,
+  shape: number[],
+  slope: number,
+): void {
+  const want = reference.leakyReluGrad(toFloat64(y), toFloat64(dy), slope);
+  expectClose(dx, want, shape);
+  // Of the gradients that the shader has, which are rounded: their sum is what db is held to.
+  expectClose(db, biasGrad(toFloat64(dx), shape.at(-1)!), [shape.at(-1)!]);
+}
+
+describe("leakyReluBiasGrad", () => {
+  const device = useDevice();
+
+  for (const shape of [...SHAPES, [4, 9, 9, 300], [1000, 3], [300, 64]])
+    for (const slope of [0, 0.3])
+      it(`y=[${shape.join(",")}] slope=${slope}`, async () => {
+        const y = awayFromZero(shape, 2).map((x) => (x > 0 ? x : slope * x));
+        const dy = randomFloats(shape, 3);
+        expectBiasGradient(await biasGradient(device(), y, dy, shape, slope), y, dy, shape, slope);
+        for (const part of ["dx", "db"] as const)
+          await expectLinearAndRepeatable(
+            dy,
+            async (values) => (await biasGradient(device(), y, values, shape, slope))[part],
+          );
+      });
+
+  it("refuses a slope below 0, where the sign of y is not that of its input", async () => {
+    const t = device().tensor([1, 1], "float32", "t");
+    const failed = await device()
+      .record("bad", (ctx) => {
+        leakyReluBiasGrad(ctx, { y: t, dy: t }, { slope: -1 }, { dx: t, db: t });
+      })
+      .catch((error: unknown) => error);
+    expect(String(failed)).to.contain("leakyReluBiasGrad: slope: expected 0 or more, got -1");
+    device().release(t);
+  });
+});
+
 describe("leakyRelu of a tensor larger than one binding", () => {
   const device = useDevice({ maxBindingBytes: 1024 });
+
+  it("has its bias gradient summed over windows", async () => {
+    const shape = [130, 8];
+    const y = awayFromZero(shape, 2);
+    const dy = randomFloats(shape, 3);
+    expectBiasGradient(await biasGradient(device(), y, dy, shape, 0.3), y, dy, shape, 0.3);
+  });
 
   it("works in windows", async () => {
     const shape = [7, 11, 13];

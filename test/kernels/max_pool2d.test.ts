@@ -1,7 +1,13 @@
 import { expect } from "chai";
 import { pool2dGeometry, type Pool2dSizes } from "../../src/geometry.ts";
 import type { Device } from "../../src/gpu/device.ts";
-import { maxPool2d, maxPool2dGrad } from "../../src/kernels/max_pool2d.ts";
+import {
+  maxPool2d,
+  maxPool2dArgmax,
+  maxPool2dArgmaxGrad,
+  maxPool2dGrad,
+  maxPool2dKeepsArgmax,
+} from "../../src/kernels/max_pool2d.ts";
 import * as reference from "../../src/reference/max_pool2d.ts";
 import { expectClose } from "../support/close_to.ts";
 import { useDevice } from "../support/device.ts";
@@ -139,6 +145,65 @@ describe("maxPool2dGrad", () => {
   });
 });
 
+/** Forward and backward by way of the places of the maxima. */
+async function poolByArgmax(
+  device: Device,
+  x: Float32Array,
+  dy: Float32Array,
+  shape: number[],
+  options: Pool2dSizes,
+) {
+  const out = outShape(shape, options);
+  const input = device.upload(x, shape, "x");
+  const dyTensor = device.upload(dy, out, "dy");
+  const argmax = device.tensor(out, "uint8", "argmax");
+  const y = await runKernel(device, out, (ctx, tensor) => {
+    maxPool2dArgmax(ctx, { x: input }, options, { y: tensor, argmax });
+  });
+  const dx = await runKernel(device, shape, (ctx, tensor) => {
+    maxPool2dArgmaxGrad(ctx, { argmax, dy: dyTensor }, options, tensor);
+  });
+  device.release(input, dyTensor, argmax);
+  return { y, dx };
+}
+
+describe("maxPool2dArgmax", () => {
+  const device = useDevice();
+  const inFours = CASES.map(([[n, h, w, c], options]): [number[], Pool2dSizes] => [
+    [n!, h!, w!, 4 * c!],
+    options,
+  ]);
+
+  for (const [shape, options] of inFours)
+    for (const ties of [false, true])
+      it(`x=[${shape.join(",")}] ${JSON.stringify(options)}${ties ? " with ties" : ""}`, async () => {
+        const g = pool2dGeometry(shape, options);
+        const x = ties
+          ? randomFloats(shape, 5).map((value) => Math.max(0, Math.round(2 * value)))
+          : randomFloats(shape, 1);
+        const dy = randomFloats(outShape(shape, options), 3);
+        const { y, dx } = await poolByArgmax(device(), x, dy, shape, options);
+        expectClose(y, reference.maxPool2d(toFloat64(x), g), outShape(shape, options));
+        expectClose(dx, reference.maxPool2dGrad(toFloat64(x), toFloat64(dy), g), shape);
+        await expectLinearAndRepeatable(
+          dy,
+          async (v) => (await poolByArgmax(device(), x, v, shape, options)).dx,
+        );
+      });
+
+  it("lets a NaN win", async () => {
+    const x = Float32Array.of(NaN, 1, 1, 1, 2, 2, NaN, 2, 3, 3, 3, 3, 4, 4, 4, 4);
+    const { y } = await poolByArgmax(device(), x, new Float32Array(4), [1, 2, 2, 4], { size: 2 });
+    expect([...y]).to.deep.equal([NaN, 4, NaN, 4]);
+  });
+
+  it("is refused where channels do not come in fours or a window exceeds a byte", () => {
+    expect(maxPool2dKeepsArgmax([1, 4, 4, 8], { size: 2 })).to.equal(true);
+    expect(maxPool2dKeepsArgmax([1, 4, 4, 6], { size: 2 })).to.equal(false);
+    expect(maxPool2dKeepsArgmax([1, 20, 20, 4], { size: 17 })).to.equal(false);
+  });
+});
+
 describe("maxPool2d of a tensor larger than one binding", () => {
   const device = useDevice({ maxBindingBytes: 4096 });
 
@@ -152,5 +217,7 @@ describe("maxPool2d of a tensor larger than one binding", () => {
     expectClose(y, reference.maxPool2d(toFloat64(x), g), outShape(shape, options));
     const dx = await poolGrad(device(), x, dy, shape, options);
     expectClose(dx, reference.maxPool2dGrad(toFloat64(x), toFloat64(dy), g), shape);
+    const byArgmax = await poolByArgmax(device(), x, dy, shape, options);
+    expect(byArgmax).to.deep.equal({ y, dx });
   });
 });
