@@ -1,0 +1,52 @@
+/** `tuningfork export`: a model for other frameworks. */
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { formatBytes } from "../gpu/device.ts";
+import { InteropError } from "../interop/files.ts";
+import { exportKerasH5 } from "../interop/keras_h5.ts";
+import { exportOnnx } from "../interop/onnx.ts";
+import { exportPytorch } from "../interop/pytorch.ts";
+import { exportTfjs } from "../interop/tfjs.ts";
+
+export interface ExportOptions {
+  readonly model: string;
+  readonly onnx?: string;
+  readonly layout: "nhwc" | "nchw";
+  readonly keras?: string;
+  readonly tfjs?: string;
+  readonly pytorch?: string;
+}
+
+/** Writes each format that is asked for, and prints what was written and how to use it. */
+export async function exportModel(options: ExportOptions): Promise<number> {
+  const { model, onnx, keras, tfjs, pytorch, layout } = options;
+  if ([onnx, keras, tfjs, pytorch].every((path) => path === undefined))
+    throw new InteropError(
+      "export: no format; give --onnx M.onnx, --keras M.h5, --tfjs FOLDER or --pytorch M.safetensors",
+    );
+  if (onnx !== undefined) {
+    const { input, output, dataPath } = await exportOnnx(model, onnx, { layout });
+    const axes = layout === "nhwc" ? "height, width, channels" : "channels, height, width";
+    await say(onnx, `input "${input}" [batch, ${axes}] in [0, 1], output "${output}"`);
+    if (dataPath !== undefined) await say(dataPath, "its weights; keep both in one folder");
+  }
+  if (keras !== undefined) {
+    await exportKerasH5(model, keras);
+    await say(keras, `keras.models.load_model("${keras}")`);
+  }
+  if (tfjs !== undefined) {
+    await exportTfjs(model, tfjs);
+    await say(join(tfjs, "weights.bin"), "the weights");
+    await say(join(tfjs, "model.json"), "tf.loadLayersModel(...)");
+  }
+  if (pytorch !== undefined) {
+    const python = await exportPytorch(model, pytorch);
+    await say(pytorch, "the state dict");
+    await say(python, "the module that takes it");
+  }
+  return 0;
+}
+
+async function say(path: string, what: string): Promise<void> {
+  console.log(`${path} (${formatBytes((await stat(path)).size)}): ${what}`);
+}
