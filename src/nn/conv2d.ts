@@ -9,7 +9,7 @@ import {
 } from "../kernels/conv2d.ts";
 import type { Shape, Tensor } from "../tensor.ts";
 import { glorotUniform, zeros } from "./init.ts";
-import { Layer, type ParameterSpec } from "./layer.ts";
+import { Layer, type BackwardReads, type LayerPass, type ParameterSpec } from "./layer.ts";
 import { imageShape, withGrad } from "./shapes.ts";
 
 export interface Conv2DConfig {
@@ -24,6 +24,7 @@ export interface Conv2DConfig {
 /** y = x * w + b.  x: [n, h, w, c] NHWC, weight: [kH, kW, c, filters] HWIO, bias: [filters]. */
 export class Conv2D extends Layer {
   override readonly type = "Conv2D";
+  override readonly fusesActivation = true;
   readonly #config: Conv2DConfig;
 
   constructor(name: string, config: Conv2DConfig) {
@@ -61,12 +62,16 @@ export class Conv2D extends Layer {
     return 2 * g.outH * g.outW * g.outC * g.kH * g.kW * g.inC;
   }
 
-  override forward(ctx: Context, x: Tensor): Tensor {
+  override backwardReads(): BackwardReads {
+    return { x: true, y: false };
+  }
+
+  override forward(ctx: Context, x: Tensor, { leakySlope }: LayerPass): Tensor {
     const [n = 0, ...input] = x.shape;
     const y = ctx.scratch([n, ...this.outputShape(input)], "float32", `${this.name}.y`);
     const w = this.parameter("weight").value;
     const b = this.#config.useBias === false ? undefined : this.parameter("bias").value;
-    conv2d(ctx, b ? { x, w, b } : { x, w }, this.#options, y);
+    conv2d(ctx, { x, w, b }, { ...this.#options, leakySlope }, y);
     return y;
   }
 
@@ -74,12 +79,13 @@ export class Conv2D extends Layer {
     ctx: Context,
     { x, dy }: { x: Tensor; dy: Tensor },
     needsDx: boolean,
+    { hasBiasGrad = false }: LayerPass,
   ): Tensor | undefined {
     const weight = this.parameter("weight");
     withGrad(weight, (dw) => {
       conv2dWeightGrad(ctx, { x, dy }, this.#options, dw);
     });
-    if (this.#config.useBias !== false)
+    if (this.#config.useBias !== false && !hasBiasGrad)
       withGrad(this.parameter("bias"), (db) => {
         conv2dBiasGrad(ctx, { dy }, db);
       });

@@ -2,7 +2,7 @@ import type { Context } from "../gpu/context.ts";
 import { dense, denseBiasGrad, denseInputGrad, denseWeightGrad } from "../kernels/dense.ts";
 import type { Shape, Tensor } from "../tensor.ts";
 import { glorotUniform, zeros } from "./init.ts";
-import { Layer, type ParameterSpec } from "./layer.ts";
+import { Layer, type BackwardReads, type LayerPass, type ParameterSpec } from "./layer.ts";
 import { vectorShape, withGrad } from "./shapes.ts";
 
 export interface DenseConfig {
@@ -13,6 +13,7 @@ export interface DenseConfig {
 /** y = x w + b.  x: [n, inputs], weight: [inputs, units], bias: [units]. */
 export class Dense extends Layer {
   override readonly type = "Dense";
+  override readonly fusesActivation = true;
   readonly units: number;
   readonly #useBias: boolean;
 
@@ -37,10 +38,15 @@ export class Dense extends Layer {
     return 2 * vectorShape(this, input) * this.units;
   }
 
-  override forward(ctx: Context, x: Tensor): Tensor {
+  override backwardReads(): BackwardReads {
+    return { x: true, y: false };
+  }
+
+  override forward(ctx: Context, x: Tensor, { leakySlope }: LayerPass): Tensor {
     const y = ctx.scratch([x.shape[0] ?? 0, this.units], "float32", `${this.name}.y`);
     const w = this.parameter("weight").value;
-    dense(ctx, this.#useBias ? { x, w, b: this.parameter("bias").value } : { x, w }, {}, y);
+    const b = this.#useBias ? this.parameter("bias").value : undefined;
+    dense(ctx, { x, w, b }, { leakySlope }, y);
     return y;
   }
 
@@ -48,12 +54,13 @@ export class Dense extends Layer {
     ctx: Context,
     { x, dy }: { x: Tensor; dy: Tensor },
     needsDx: boolean,
+    { hasBiasGrad = false }: LayerPass,
   ): Tensor | undefined {
     const weight = this.parameter("weight");
     withGrad(weight, (dw) => {
       denseWeightGrad(ctx, { x, dy }, {}, dw);
     });
-    if (this.#useBias)
+    if (this.#useBias && !hasBiasGrad)
       withGrad(this.parameter("bias"), (db) => {
         denseBiasGrad(ctx, { dy }, db);
       });

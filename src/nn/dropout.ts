@@ -1,7 +1,7 @@
 import type { Context } from "../gpu/context.ts";
 import { dropout, dropoutGrad } from "../kernels/dropout.ts";
 import type { Shape, Tensor } from "../tensor.ts";
-import { Layer, type LayerPass } from "./layer.ts";
+import { Layer, type BackwardReads, type LayerPass } from "./layer.ts";
 
 /** Inverted dropout in training (Srivastava et al. 2014), identity at evaluation; any shape. */
 export class Dropout extends Layer {
@@ -15,6 +15,10 @@ export class Dropout extends Layer {
 
   override outputShape(input: Shape): Shape {
     return input;
+  }
+
+  override backwardReads(): BackwardReads {
+    return { x: false, y: false };
   }
 
   override forward(ctx: Context, x: Tensor, pass: LayerPass): Tensor {

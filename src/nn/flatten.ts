@@ -1,6 +1,6 @@
 import type { Context } from "../gpu/context.ts";
 import { elementCount, reshape, type Shape, type Tensor } from "../tensor.ts";
-import { Layer } from "./layer.ts";
+import { Layer, type BackwardReads } from "./layer.ts";
 
 /** [n, h, w, c] seen as [n, h * w * c]: row-major, so NHWC order. Nothing is copied. */
 export class Flatten extends Layer {
@@ -8,6 +8,10 @@ export class Flatten extends Layer {
 
   override outputShape(input: Shape): Shape {
     return [elementCount(input)];
+  }
+
+  override backwardReads(): BackwardReads {
+    return { x: false, y: false };
   }
 
   override forward(_ctx: Context, x: Tensor): Tensor {

@@ -50,9 +50,22 @@ export interface PassEvent {
   readonly tensor: Tensor;
 }
 
-/** Where a layer stands in its network: its index keys dropout's random numbers. */
+/** What the network tells a layer about one pass. */
 export interface LayerPass extends Pass {
+  /** Where the layer stands in its network: it keys dropout's random numbers. */
   readonly index: number;
+  /** Forward leaves here what its backward wants beside x and y, as a scratch tensor; the network frees it. */
+  readonly kept?: Map<Layer, Tensor>;
+  /** Forward of a layer that `fusesActivation`: the slope of the leaky ReLU that it is to apply to its output. */
+  readonly leakySlope?: number;
+  /** Backward: the bias has its gradient already. */
+  readonly hasBiasGrad?: boolean;
+}
+
+/** What of a forward pass a layer reads in backward; the rest need not be kept. */
+export interface BackwardReads {
+  readonly x: boolean;
+  readonly y: boolean;
 }
 
 /** One layer: its output shape, its parameters, and what it records forward and backward. */
@@ -68,6 +81,9 @@ export abstract class Layer {
     this.name = name;
   }
 
+  /** Whether `forward` obeys `leakySlope`, and `backward` `hasBiasGrad`, so that a leaky ReLU behind it costs nothing. */
+  readonly fusesActivation: boolean = false;
+
   /** The shape of one output (no batch axis) for one input. @throws ShapeError when the input does not fit */
   abstract outputShape(input: Shape): Shape;
 
@@ -81,11 +97,16 @@ export abstract class Layer {
     return 0;
   }
 
+  /** What `backward` reads of the forward pass: by default x and y. Asked after `forward`. */
+  backwardReads(_pass: LayerPass): BackwardReads {
+    return { x: true, y: true };
+  }
+
   /** Records y = f(x) and returns y, which may be x itself where nothing is to be done. x: [n, ...input]. */
   abstract forward(ctx: Context, x: Tensor, pass: LayerPass): Tensor;
 
   /**
-   * Records the gradients, given x and y of the forward pass and dy: those of the parameters into their `grad` where it
+   * Records the gradients, given dy and what `backwardReads` asked for of x and y of the forward pass: those of the parameters into their `grad` where it
    * exists, and dx, which is returned, when `needsDx`.
    */
   abstract backward(

@@ -1,7 +1,7 @@
 import type { Context } from "../gpu/context.ts";
 import { leakyRelu, leakyReluGrad } from "../kernels/leaky_relu.ts";
 import { elementCount, type Shape, type Tensor } from "../tensor.ts";
-import { Layer } from "./layer.ts";
+import { Layer, type BackwardReads } from "./layer.ts";
 
 /** y = x where x > 0, else slope * x; any shape. Slope 0 is ReLU; 0.3 was Keras' default for LeakyReLU. */
 export class LeakyReLU extends Layer {
@@ -19,6 +19,10 @@ export class LeakyReLU extends Layer {
 
   override flops(input: Shape): number {
     return elementCount(input);
+  }
+
+  override backwardReads(): BackwardReads {
+    return { x: true, y: false };
   }
 
   override forward(ctx: Context, x: Tensor): Tensor {

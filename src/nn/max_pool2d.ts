@@ -1,8 +1,14 @@
 import type { Context } from "../gpu/context.ts";
 import { pool2dGeometry, type Padding } from "../geometry.ts";
-import { maxPool2d, maxPool2dGrad } from "../kernels/max_pool2d.ts";
+import {
+  maxPool2d,
+  maxPool2dArgmax,
+  maxPool2dArgmaxGrad,
+  maxPool2dGrad,
+  maxPool2dKeepsArgmax,
+} from "../kernels/max_pool2d.ts";
 import type { Shape, Tensor } from "../tensor.ts";
-import { Layer } from "./layer.ts";
+import { Layer, type BackwardReads, type LayerPass } from "./layer.ts";
 import { imageShape } from "./shapes.ts";
 
 export interface MaxPool2DConfig {
@@ -28,10 +34,18 @@ export class MaxPool2D extends Layer {
     return [outH, outW, c];
   }
 
-  override forward(ctx: Context, x: Tensor): Tensor {
+  override backwardReads({ kept }: LayerPass): BackwardReads {
+    return { x: !kept?.has(this), y: false };
+  }
+
+  override forward(ctx: Context, x: Tensor, { training, kept }: LayerPass): Tensor {
     const [n = 0, ...input] = x.shape;
     const y = ctx.scratch([n, ...this.outputShape(input)], "float32", `${this.name}.y`);
-    maxPool2d(ctx, { x }, this.#config, y);
+    if (training && kept && maxPool2dKeepsArgmax(x.shape, this.#config)) {
+      const argmax = ctx.scratch(y.shape, "uint8", `${this.name}.argmax`);
+      maxPool2dArgmax(ctx, { x }, this.#config, { y, argmax });
+      kept.set(this, argmax);
+    } else maxPool2d(ctx, { x }, this.#config, y);
     return y;
   }
 
@@ -39,10 +53,13 @@ export class MaxPool2D extends Layer {
     ctx: Context,
     { x, dy }: { x: Tensor; dy: Tensor },
     needsDx: boolean,
+    { kept }: LayerPass,
   ): Tensor | undefined {
     if (!needsDx) return undefined;
     const dx = ctx.scratch(x.shape, "float32", `${this.name}.dx`);
-    maxPool2dGrad(ctx, { x, dy }, this.#config, dx);
+    const argmax = kept?.get(this);
+    if (argmax) maxPool2dArgmaxGrad(ctx, { argmax, dy }, this.#config, dx);
+    else maxPool2dGrad(ctx, { x, dy }, this.#config, dx);
     return dx;
   }
 
