@@ -8,6 +8,7 @@ import {
   ADAMAX,
   SEEDS,
   batch,
+  columnBlocks,
   conv2dShapes,
   layersOf,
   openDawn,
@@ -109,21 +110,6 @@ await serve(async () => {
     );
   }
 
-  /** A dense layer's weight as column blocks, each small enough to be bound, where `SPLIT_DENSE` asks for that. */
-  function columns(values, [rows, units]) {
-    const limit = device.limits.maxStorageBufferBindingSize;
-    const blocks = process.env.SPLIT_DENSE ? Math.ceil((4 * rows * units) / limit) : 1;
-    return Array.from({ length: blocks }, (_, k) => {
-      const first = Math.ceil((k * units) / blocks);
-      const width = Math.ceil(((k + 1) * units) / blocks) - first;
-      if (blocks === 1) return put(values, [rows, units]);
-      const block = new Float32Array(rows * width);
-      for (let r = 0; r < rows; r++)
-        block.set(values.subarray(r * units + first, r * units + first + width), r * width);
-      return put(block, [rows, width]);
-    });
-  }
-
   /** Weights and biases by layer. Rows of a dense layer behind a Flatten are put into the order [c,h,w]. */
   function parametersOf(layers) {
     const weighted = layers.filter(({ weight }) => weight);
@@ -138,7 +124,9 @@ await serve(async () => {
         const image = layers.find((l) => l.type === "Flatten" && l.in.length === 3);
         const flattened = image && weighted.find(({ type }) => type === "Dense") === layer;
         const ours = flattened ? transpose(values, [...image.in, shape[1]], [2, 0, 1, 3]) : values;
-        return [layer.name, { weights: columns(ours, shape), bias }];
+        const blocks = columnBlocks(ours, shape, device.limits.maxStorageBufferBindingSize);
+        const weights = blocks.map((block) => put(block.values, block.shape));
+        return [layer.name, { weights, bias }];
       }),
     );
   }

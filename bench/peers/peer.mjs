@@ -254,3 +254,20 @@ export function transpose(values, shape, order) {
         for (let d = 0; d < sizes[3]; d++) result[at++] = values[a * s0 + b * s1 + c * s2 + d * s3];
   return result;
 }
+
+/**
+ * A dense layer's weight as column blocks { values, shape } of which each can be bound, where SPLIT_DENSE asks for that:
+ * what a user of an engine without such blocks would have to do by hand.
+ */
+export function columnBlocks(values, [rows, units], maxBindingBytes) {
+  const blocks = process.env.SPLIT_DENSE ? Math.ceil((4 * rows * units) / maxBindingBytes) : 1;
+  if (blocks === 1) return [{ values, shape: [rows, units] }];
+  return Array.from({ length: blocks }, (_, k) => {
+    const first = Math.ceil((k * units) / blocks);
+    const width = Math.ceil(((k + 1) * units) / blocks) - first;
+    const block = new Float32Array(rows * width);
+    for (let r = 0; r < rows; r++)
+      block.set(values.subarray(r * units + first, r * units + first + width), r * width);
+    return { values: block, shape: [rows, width] };
+  });
+}

@@ -4,6 +4,7 @@ import {
   ADAMAX,
   SEEDS,
   batch,
+  columnBlocks,
   conv2dShapes,
   layersOf,
   namedPadding,
@@ -18,7 +19,7 @@ const require = createRequire(import.meta.url);
 
 await serve(async () => {
   const adapter = await openDawn();
-  const tf = require("@tensorflow/tfjs-core");
+  const tf = require("@tensorflow/tfjs");
   require("@tensorflow/tfjs-backend-webgpu");
   if (!(await tf.setBackend("webgpu"))) throw new Error("the WebGPU backend did not start");
   const { device } = tf.backend();
@@ -79,6 +80,19 @@ await serve(async () => {
     return job([x, w, dy], compute[pass]);
   }
 
+  /** A layer's weight and bias as variables; of a dense layer in column blocks, see columnBlocks. */
+  function blocksOf({ values, shape }) {
+    const { maxStorageBufferBindingSize } = device.limits;
+    const blocks =
+      shape.length === 2
+        ? columnBlocks(values, shape, maxStorageBufferBindingSize)
+        : [{ values, shape }];
+    return blocks.map((block) => ({
+      filter: tf.variable(tf.tensor(block.values, block.shape)),
+      bias: tf.variable(tf.zeros([block.shape.at(-1)])),
+    }));
+  }
+
   /** `forward(x, training)` as tf.layers has it: bias fused, and the activation too where no gradient is wanted. */
   function networkOf(layers) {
     const steps = layers.map((layer, index) => {
@@ -88,17 +102,21 @@ await serve(async () => {
         weight && following?.type === "LeakyReLU"
           ? { activation: "leakyrelu", leakyreluAlpha: following.slope }
           : {};
-      const filter = weight && tf.variable(tf.tensor(weight.values, weight.shape));
-      const bias = weight && tf.variable(tf.zeros([weight.shape.at(-1)]));
-      const variables = weight ? [filter, bias] : [];
+      const blocks = weight ? blocksOf(weight) : [];
+      const variables = blocks.flatMap(({ filter, bias }) => [filter, bias]);
       const forward = {
         Conv2D(x) {
           const { strides, dilations, kernelSize, padding } = layer;
           const sizes = layer.in.slice(0, 2);
           const pad = tfPadding(namedPadding(sizes, kernelSize, strides, dilations, padding));
-          return tf.fused.conv2d({ x, filter, bias, strides, dilations, pad, ...activation });
+          return tf.fused.conv2d({ x, ...blocks[0], strides, dilations, pad, ...activation });
         },
-        Dense: (a) => tf.fused.matMul({ a, b: filter, bias, ...activation }),
+        Dense(a) {
+          const parts = blocks.map(({ filter: b, bias }) =>
+            tf.fused.matMul({ a, b, bias, ...activation }),
+          );
+          return parts.length === 1 ? parts[0] : tf.concat(parts, 1);
+        },
         // Fused into the layer before, if that has weights.
         LeakyReLU: (x) => (layers[index - 1]?.weight ? x : tf.leakyRelu(x, layer.slope)),
         MaxPool2D(x) {
@@ -156,7 +174,7 @@ await serve(async () => {
 
   return {
     engine: "tfjs-webgpu",
-    version: tf.version_core,
+    version: tf.version.tfjs,
     adapter,
     prepare(task) {
       if (task.precision !== "float32") throw unsupported(task);
