@@ -2,8 +2,8 @@ import js from "@eslint/js";
 import { defineConfig } from "eslint/config";
 import tseslint from "typescript-eslint";
 
-// Imports point one way: gpu <- kernels <- nn <- train <- study <- cli (docs: STYLE). Host-only folders import no GPU code.
-const LAYERS = ["gpu", "kernels", "nn", "train", "study", "cli"];
+// Imports point one way: gpu <- kernels <- nn <- train <- testing <- study <- cli (docs: STYLE). Host-only folders import no GPU code.
+const LAYERS = ["gpu", "kernels", "nn", "train", "testing", "study", "cli"];
 const HOST_ONLY = ["data", "metrics", "reference"];
 const folder = (name) => `**/${name}/**`;
 

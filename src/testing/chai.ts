@@ -4,11 +4,10 @@
  */
 import type { Device } from "../gpu/device.ts";
 import type { Layer } from "../nn/layer.ts";
-import { Sequential } from "../nn/model.ts";
-import type { Reference } from "../reference/reference.ts";
-import { elementwise } from "../reference/reference.ts";
+import type { Sequential } from "../nn/model.ts";
+import { elementwise, type Reference } from "../reference/reference.ts";
 import { elementCount, type Shape, type Tensor } from "../tensor.ts";
-import { checkGradients, type CheckOptions, type NetworkCheckOptions } from "./check_gradients.ts";
+import { checkAny, type CheckOptions, type NetworkCheckOptions } from "./check_gradients.ts";
 import { expectClose, type Tolerance } from "./close.ts";
 import type { GradientFunction } from "./function_layer.ts";
 
@@ -26,60 +25,56 @@ declare global {
        * A Float32Array, or a tensor of the device in `options`, is within the bound of docs/numerics.md of a float64
        * reference: a `Reference`, or plain values of elementwise expressions. Await it.
        */
-      closeToReference(
-        reference: Reference | Float64Array,
-        options?: Tolerance & { readonly device?: Device; readonly shape?: Shape },
-      ): Promise<void>;
+      closeToReference(reference: Reference | Float64Array, options?: CloseOptions): Promise<void>;
     }
   }
 }
 
+/** A tensor is read from `device`; `shape` says how elements of an array are numbered in messages. */
+type CloseOptions = Tolerance & { readonly device?: Device; readonly shape?: Shape };
+
 /** What a chai plugin is given, as far as this one needs it. */
 interface ChaiLike {
   readonly Assertion: {
-    addMethod(name: string, method: (this: object, ...args: never[]) => unknown): void;
+    addMethod(name: string, method: (this: object, ...args: unknown[]) => unknown): void;
   };
 }
 
+interface UtilsLike {
+  flag(assertion: object, name: string): unknown;
+}
+
 interface AssertionLike {
-  readonly _obj: unknown;
   assert(holds: boolean, message: string, negated: string): void;
 }
 
 /** `import { use } from "chai"; use(tuningforkChai);` */
-export function tuningforkChai({ Assertion }: ChaiLike): void {
-  Assertion.addMethod("correctGradients", async function (options: CheckOptions) {
+export function tuningforkChai({ Assertion }: ChaiLike, { flag }: UtilsLike): void {
+  Assertion.addMethod("correctGradients", async function (...args) {
     const assertion = this as AssertionLike;
-    const subject = assertion._obj as Layer | GradientFunction | Sequential;
-    const report =
-      subject instanceof Sequential
-        ? await checkGradients(subject, options)
-        : await checkGradients(subject, options);
+    const subject = flag(this, "object") as Layer | GradientFunction | Sequential;
+    const [options] = args as [CheckOptions | NetworkCheckOptions | undefined];
+    const report = await checkAny(subject, options);
     assertion.assert(report.ok, report.message, `${report.subject}: wrong gradients were expected`);
   });
-  Assertion.addMethod(
-    "closeToReference",
-    async function (
-      reference: Reference | Float64Array,
-      options: Tolerance & { device?: Device; shape?: Shape } = {},
-    ) {
-      const assertion = this as AssertionLike;
-      const want = reference instanceof Float64Array ? elementwise(reference) : reference;
-      const { values, shape } = await valuesOf(assertion._obj, options);
-      let message = "";
-      try {
-        expectClose(values, want, shape, options);
-      } catch (error) {
-        message = error instanceof Error ? error.message : String(error);
-      }
-      assertion.assert(message === "", message, "a difference from the reference was expected");
-    },
-  );
+  Assertion.addMethod("closeToReference", async function (...args) {
+    const assertion = this as AssertionLike;
+    const [reference, options = {}] = args as [Reference | Float64Array, CloseOptions?];
+    const want = reference instanceof Float64Array ? elementwise(reference) : reference;
+    const { values, shape } = await valuesOf(flag(this, "object"), options);
+    let message = "";
+    try {
+      expectClose(values, want, shape, options);
+    } catch (error) {
+      message = error instanceof Error ? error.message : String(error);
+    }
+    assertion.assert(message === "", message, "a difference from the reference was expected");
+  });
 }
 
 async function valuesOf(
   subject: unknown,
-  { device, shape }: { device?: Device; shape?: Shape },
+  { device, shape }: CloseOptions,
 ): Promise<{ values: Float32Array; shape: Shape }> {
   if (subject instanceof Float32Array) {
     if (shape && elementCount(shape) !== subject.length)

@@ -21,26 +21,34 @@ export type NetworkCheckOptions = ModelCheckOptions & OnDevice;
  * Checks the gradients of a layer, of a function made of kernels, or of a network; see docs/gradient_checks.md.
  * @throws Error only for options that make no sense; what is wrong with the gradients is in the report
  */
-export async function checkGradients(
+export function checkGradients(
   subject: Layer | GradientFunction,
   options: CheckOptions,
 ): Promise<GradientReport>;
-export async function checkGradients(
+export function checkGradients(
   subject: Sequential,
   options?: NetworkCheckOptions,
 ): Promise<GradientReport>;
-export async function checkGradients(
+export function checkGradients(
+  subject: Layer | GradientFunction | Sequential,
+  options?: CheckOptions | NetworkCheckOptions,
+): Promise<GradientReport> {
+  return checkAny(subject, options);
+}
+
+/** `checkGradients` for callers who do not know what they have. */
+export async function checkAny(
   subject: Layer | GradientFunction | Sequential,
   options: CheckOptions | NetworkCheckOptions = {},
 ): Promise<GradientReport> {
+  if (!(subject instanceof Sequential) && !("inputShape" in options))
+    throw new Error("checkGradients: inputShape: expected e.g. [2,7,7,3], got nothing");
   const device = options.device ?? (await openDevice());
   try {
     if (subject instanceof Sequential) return await checkModel(device, subject, options);
-    if (!("inputShape" in options))
-      throw new Error("checkGradients: inputShape: expected e.g. [2,7,7,3], got nothing");
-    const layer =
-      subject instanceof Layer ? subject : new FunctionLayer(subject, options.inputShape);
-    return await checkLayer(device, layer, options);
+    const { inputShape } = options as CheckOptions;
+    const layer = subject instanceof Layer ? subject : new FunctionLayer(subject, inputShape);
+    return await checkLayer(device, layer, options as CheckOptions);
   } finally {
     if (!options.device) device.destroy();
   }
@@ -57,11 +65,8 @@ export async function expectCorrectGradients(
 ): Promise<void>;
 export async function expectCorrectGradients(
   subject: Layer | GradientFunction | Sequential,
-  options: CheckOptions | NetworkCheckOptions = {},
+  options?: CheckOptions | NetworkCheckOptions,
 ): Promise<void> {
-  const report =
-    subject instanceof Sequential
-      ? await checkGradients(subject, options)
-      : await checkGradients(subject, options as CheckOptions);
+  const report = await checkAny(subject, options);
   if (!report.ok) throw new GradientError(report);
 }

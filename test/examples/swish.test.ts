@@ -1,0 +1,1 @@
+import "../../examples/swish/swish.test.ts";
