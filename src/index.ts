@@ -62,6 +62,13 @@ export type { AdamaxOptions, FitOptions, FitProgress } from "./train/options.ts"
 export { predict, type PredictOptions } from "./train/predict.ts";
 export { activationsOf, type LayerActivations } from "./train/activations.ts";
 
+export type { GpuSpan, HostSpan, ProfiledDispatch, Recording } from "./gpu/profiler.ts";
+export { analyseProfile, type AnalyseOptions, type Profile } from "./profile/analyse.ts";
+export { compareProfiles, formatDiff, type ProfileDiff } from "./profile/diff.ts";
+export { formatProfile } from "./profile/format.ts";
+export { traceOf, type Trace } from "./profile/trace.ts";
+export { writeProfile } from "./profile/write.ts";
+
 export { countPerClass, subset, type ImageSet } from "./data/dataset.ts";
 export { DEFAULT_AUGMENTATION, type AugmentOptions } from "./data/augment.ts";
 export { decodeImage } from "./data/galaxy_images.ts";

@@ -118,7 +118,8 @@ function formatLimit(name: string, value: number): string {
   return `${Number((value / 1024 ** power).toPrecision(4))} ${units[power] ?? ""}`;
 }
 
-function webgpuVersion(): string {
+/** Version of the npm package `webgpu`, with which Dawn comes. */
+export function webgpuVersion(): string {
   const require = createRequire(import.meta.url);
   const { version } = JSON.parse(readFileSync(require.resolve("webgpu/package.json"), "utf8")) as {
     version: string;

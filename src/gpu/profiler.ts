@@ -2,7 +2,7 @@
  * What the host and the GPU do while a profile is taken, on one clock. Every dispatch runs in a pass of its own, whose
  * timestamps are read at the end, so that what is submitted runs as it would without.
  */
-import { sizeBytes, type DType, type Shape } from "../tensor.ts";
+import type { DType, Shape } from "../tensor.ts";
 import type { Dispatch } from "./context.ts";
 import type { Device, MemoryUse } from "./device.ts";
 import type { Shader } from "./shader.ts";
@@ -49,6 +49,7 @@ export interface ProfiledDispatch {
   readonly shader: string;
   readonly constants: Readonly<Record<string, number | boolean | string>>;
   readonly params: Readonly<Record<string, number>>;
+  /** Each once, however often it is bound. */
   readonly tensors: readonly {
     readonly label: string;
     readonly shape: Shape;
@@ -56,10 +57,9 @@ export interface ProfiledDispatch {
     readonly access: "read" | "read_write";
   }[];
   readonly workgroups: readonly [number, number, number];
-  /** As the wrapper declares it, two for a multiply-add. */
+  /** As the wrapper declares them, see `Dispatch`. */
   readonly flops?: number;
-  /** As the wrapper declares it, else each tensor once. */
-  readonly bytes: number;
+  readonly bytes?: number;
 }
 
 export interface Submission {
@@ -103,8 +103,10 @@ type Pending = Omit<GpuSpan, "startMs" | "endMs"> & { readonly pair: number };
 
 /** An empty pass between two looks at the host's clock. */
 export interface Bracket {
+  /** `performance.now()` before the submission, and once its work was known to be done. */
   readonly beforeMs: number;
   readonly afterMs: number;
+  /** Which pair of timestamps. */
   readonly pair: number;
 }
 
@@ -235,7 +237,7 @@ export class Profiler {
     const wallMs = this.#now();
     await this.#bracket();
     const times = await this.#timestamps.read();
-    const { toHostMs, clock } = alignClocks(times, this.#brackets);
+    const { toHostMs, clock } = alignClocks(times, this.#brackets, this.#firsts());
     const at = (index: number) => toHostMs(times[index] ?? 0n) - this.#originMs;
     // What was encoded but, for an error, never submitted has no times.
     const ran = this.#pending.filter(({ pair }) => times[2 * pair] && times[2 * pair + 1]);
@@ -255,6 +257,15 @@ export class Profiler {
     };
   }
 
+  /** Of each submission: when it was made, and what it ran first. */
+  #firsts(): Bracket[] {
+    return this.#submissions.flatMap(({ startMs }, index) => {
+      const first = this.#pending.find(({ submission }) => submission === index);
+      const beforeMs = startMs + this.#originMs;
+      return first ? [{ beforeMs, afterMs: Infinity, pair: first.pair }] : [];
+    });
+  }
+
   /** GPU times in ms of the dispatches and copies so far, in order, without relating the clocks. */
   async durations(): Promise<(GpuSpan & { readonly dispatched?: ProfiledDispatch })[]> {
     const times = await this.#timestamps.read();
@@ -268,25 +279,25 @@ export class Profiler {
 
 function describe(dispatch: Dispatch, shader: Shader): ProfiledDispatch {
   const [x, y = 1, z = 1] = dispatch.workgroups;
-  // A wrapper binds some tensor twice, for another element type or where it needs none; its bytes move once.
-  const unique = dispatch.tensors.filter(
+  const bound = dispatch.tensors.map((tensor, i) => ({
+    ...tensor,
+    access: shader.bindings[i] ?? ("read" as const),
+  }));
+  // Wrappers bind a tensor twice for another element type, or where they need none.
+  const unique = bound.filter(
     ({ buffer, offsetBytes }, i, all) =>
       all.findIndex((t) => t.buffer === buffer && t.offsetBytes === offsetBytes) === i,
   );
-  const bytes = unique.reduce((sum, tensor) => sum + sizeBytes(tensor), 0);
   return {
     label: dispatch.label,
     scope: dispatch.scope ?? "",
     shader: shader.name,
     constants: dispatch.constants ?? {},
     params: dispatch.params ?? {},
-    tensors: dispatch.tensors.map(({ label, shape, dtype }, i) => ({
-      ...{ label, shape, dtype },
-      access: shader.bindings[i] ?? "read",
-    })),
+    tensors: unique.map(({ label, shape, dtype, access }) => ({ label, shape, dtype, access })),
     workgroups: [x, y, z],
     ...(dispatch.flops !== undefined && { flops: dispatch.flops }),
-    bytes: dispatch.bytes ?? bytes,
+    ...(dispatch.bytes !== undefined && { bytes: dispatch.bytes }),
   };
 }
 
@@ -295,10 +306,12 @@ function describe(dispatch: Dispatch, shader: Shader): ProfiledDispatch {
  * after it ended; the offset lies between. Where host and GPU read one clock (software adapters on Linux: the monotonic
  * clock), the difference is known and only confirmed by the brackets. Clocks that drift apart are related at both ends.
  * @param times nanoseconds, two for each pair
+ * @param causes submissions before what they caused: no effect may come first
  */
 export function alignClocks(
   times: BigUint64Array,
   brackets: readonly Bracket[],
+  causes: readonly Bracket[] = [],
 ): { toHostMs: (time: bigint) => number; clock: ClockAlignment } {
   const base = times[0] ?? 0n;
   const ms = (time: bigint) => Number(time - base) / 1e6;
@@ -309,7 +322,8 @@ export function alignClocks(
     atMs: ms(times[2 * (part[0]?.pair ?? 0)] ?? 0n),
   });
   const [first, last] = [bounds(brackets.slice(0, half)), bounds(brackets.slice(half))];
-  const [low, high] = [Math.max(first.low, last.low), Math.min(first.high, last.high)];
+  const low = Math.max(first.low, last.low, bounds(causes).low);
+  const high = Math.min(first.high, last.high);
   const constant = (offset: number, clock: ClockAlignment) => ({
     toHostMs: (time: bigint) => ms(time) + offset,
     clock,

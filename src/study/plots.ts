@@ -99,7 +99,7 @@ function teachVegaOurFont(): void {
 }
 
 /** Compiles and draws a specification without a browser or a canvas. */
-async function draw(spec: Spec): Promise<string> {
+export async function draw(spec: Spec): Promise<string> {
   teachVegaOurFont();
   const compiled = compile(spec as unknown as TopLevelSpec, { config: CONFIG });
   const view = new vega.View(vega.parse(compiled.spec), { renderer: "none" });
