@@ -1,6 +1,5 @@
 import { expect } from "chai";
-import type { Device } from "../../src/gpu/device.ts";
-import { conv2dGeometry, type Conv2dGeometry, type Conv2dSizes } from "../../src/geometry.ts";
+import { conv2dGeometry, type Conv2dGeometry } from "../../src/geometry.ts";
 import {
   chooseConv2dAlgorithm,
   conv2d,
@@ -8,36 +7,27 @@ import {
   conv2dInputGrad,
   conv2dUnsupported,
   conv2dWeightGrad,
-  type Conv2dAlgorithm,
   type Conv2dOptions,
   type Conv2dPass,
 } from "../../src/kernels/conv2d.ts";
 import * as reference from "../../src/reference/conv2d.ts";
 import type { Reference } from "../../src/reference/reference.ts";
-import type { Shape, Tensor } from "../../src/tensor.ts";
-import { expectClose } from "../support/close_to.ts";
+import type { Shape } from "../../src/tensor.ts";
+import {
+  expectPass,
+  nameOf,
+  PASSES,
+  prepare,
+  pretend,
+  type Conv2dCase,
+  type Prepared,
+} from "../support/conv2d.ts";
 import { useDevice } from "../support/device.ts";
 import { dot, expectGradient } from "../support/gradcheck.ts";
-import { expectLeaky } from "../support/leaky.ts";
-import {
-  expectLinearAndRepeatable,
-  randomFloats,
-  runKernel,
-  toFloat64,
-} from "../support/kernel.ts";
-
-/** Of the leaky ReLU in the convolution's own kernel. */
-const SLOPE = 0.3;
-
-interface Case extends Conv2dSizes {
-  readonly x: Shape;
-  readonly w: Shape;
-  /** Default true. */
-  readonly bias?: boolean;
-}
+import { toFloat64 } from "../support/kernel.ts";
 
 /** Few enough elements that central differences take no time: what the reference is itself checked on. */
-const SMALL_CASES: readonly Case[] = [
+const SMALL_CASES: readonly Conv2dCase[] = [
   { x: [1, 1, 1, 1], w: [1, 1, 1, 1] },
   { x: [1, 1, 1, 3], w: [1, 1, 3, 5] },
   { x: [1, 1, 1, 4], w: [3, 3, 4, 4], padding: "same" },
@@ -68,7 +58,7 @@ const SMALL_CASES: readonly Case[] = [
 ];
 
 /** Sizes at, and one off, the tiles of 64 or 128 rows, 32 or 64 columns and 16 along k; then a product of many tiles. */
-const LARGE_CASES: readonly Case[] = [
+const LARGE_CASES: readonly Conv2dCase[] = [
   { x: [2, 9, 9, 8], w: [6, 6, 8, 32], padding: "same" },
   { x: [2, 10, 9, 8], w: [3, 3, 8, 12], dilations: 2, padding: "same" },
   { x: [1, 7, 9, 17], w: [1, 1, 17, 63] },
@@ -87,130 +77,6 @@ const CASES = [...SMALL_CASES, ...LARGE_CASES];
 const ALGORITHMS = CONV2D_ALGORITHMS.filter(
   (algorithm) => algorithm !== "gemm_1x1" && algorithm !== "winograd",
 );
-
-function nameOf({ x, w, strides = 1, dilations = 1, padding = "valid", bias }: Case): string {
-  const parts = [`x=[${x.join(",")}] w=[${w.join(",")}] s=${strides.toString()}`];
-  if (dilations !== 1) parts.push(`d=${dilations.toString()}`);
-  parts.push(`p=${typeof padding === "string" ? padding : JSON.stringify(padding)}`);
-  if (bias === false) parts.push("no bias");
-  return parts.join(" ");
-}
-
-/** Inputs of a case, always the same, with the shapes that belong to them. */
-function prepare(test: Case) {
-  const { x: xShape, w: wShape } = test;
-  const sizes: Conv2dSizes = {
-    strides: test.strides ?? 1,
-    dilations: test.dilations ?? 1,
-    padding: test.padding ?? "valid",
-  };
-  const g = conv2dGeometry(xShape, wShape, sizes);
-  const yShape = [g.n, g.outH, g.outW, g.outC];
-  return {
-    ...{ xShape, wShape, yShape, g, sizes },
-    x: randomFloats(xShape, 1, "x"),
-    w: randomFloats(wShape, 2, "w"),
-    b: test.bias === false ? undefined : randomFloats([g.outC], 3, "b"),
-    dy: randomFloats(yShape, 4, "dy"),
-  };
-}
-
-type Prepared = ReturnType<typeof prepare>;
-
-/** Uploads what is given, runs, releases. */
-async function withTensors(
-  device: Device,
-  values: readonly (readonly [Float32Array, Shape, string])[],
-  run: (...tensors: Tensor[]) => Promise<Float32Array>,
-): Promise<Float32Array> {
-  const tensors = values.map(([data, shape, label]) => device.upload(data, shape, label));
-  try {
-    return await run(...tensors);
-  } finally {
-    device.release(...tensors);
-  }
-}
-
-/** One pass on the GPU, and what the reference says of it. `dy` stands in for the case's own. */
-interface Pass {
-  readonly run: (
-    device: Device,
-    p: Prepared,
-    options: Conv2dOptions,
-    dy: Float32Array,
-  ) => Promise<Float32Array>;
-  readonly want: (p: Prepared) => Reference;
-  readonly shape: (p: Prepared) => Shape;
-}
-
-const PASSES: Readonly<Record<Conv2dPass, Pass>> = {
-  forward: {
-    run: (device, p, options) =>
-      withTensors(
-        device,
-        [
-          [p.x, p.xShape, "x"],
-          [p.w, p.wShape, "w"],
-          ...(p.b ? ([[p.b, [p.g.outC], "b"]] as const) : []),
-        ],
-        (x, w, b) =>
-          runKernel(device, p.yShape, (ctx, y) => {
-            conv2d(ctx, { x: x, w: w, b }, options, y);
-          }),
-      ),
-    want: (p) => reference.conv2d(toFloat64(p.x), toFloat64(p.w), p.b && toFloat64(p.b), p.g),
-    shape: (p) => p.yShape,
-  },
-  input_grad: {
-    run: (device, p, options, dy) =>
-      withTensors(
-        device,
-        [
-          [dy, p.yShape, "dy"],
-          [p.w, p.wShape, "w"],
-        ],
-        (dyTensor, w) =>
-          runKernel(device, p.xShape, (ctx, dx) => {
-            conv2dInputGrad(ctx, { dy: dyTensor, w: w }, options, dx);
-          }),
-      ),
-    want: (p) => reference.conv2dInputGrad(toFloat64(p.dy), toFloat64(p.w), p.g),
-    shape: (p) => p.xShape,
-  },
-  weight_grad: {
-    run: (device, p, options, dy) =>
-      withTensors(
-        device,
-        [
-          [p.x, p.xShape, "x"],
-          [dy, p.yShape, "dy"],
-        ],
-        (x, dyTensor) =>
-          runKernel(device, p.wShape, (ctx, dw) => {
-            conv2dWeightGrad(ctx, { x: x, dy: dyTensor }, options, dw);
-          }),
-      ),
-    want: (p) => reference.conv2dWeightGrad(toFloat64(p.x), toFloat64(p.dy), p.g),
-    shape: (p) => p.wShape,
-  },
-};
-
-async function expectPass(
-  device: Device,
-  pass: Conv2dPass,
-  p: Prepared,
-  want: Reference,
-  algorithm: Conv2dAlgorithm,
-): Promise<void> {
-  const { run, shape } = PASSES[pass];
-  const options: Conv2dOptions = { ...p.sizes, algorithm };
-  const got = await run(device, p, options, p.dy);
-  expectClose(got, want, shape(p));
-  if (pass === "forward") {
-    const fused = await run(device, p, { ...options, leakySlope: SLOPE }, p.dy);
-    expectLeaky(fused, got, SLOPE);
-  } else await expectLinearAndRepeatable(p.dy, (dy) => run(device, p, options, dy));
-}
 
 describe("conv2d reference", () => {
   for (const test of SMALL_CASES)
@@ -251,7 +117,7 @@ for (const pass of Object.keys(PASSES) as Conv2dPass[])
         it(`${algorithm} ${nameOf(test)}`, async function () {
           const { p, want } = prepared();
           if (conv2dUnsupported(device(), p.g, pass, algorithm)) this.skip();
-          await expectPass(device(), pass, p, want, algorithm);
+          await expectPass(device(), pass, p, want, { algorithm });
         });
     }
 
@@ -273,7 +139,7 @@ describe("conv2d of tensors larger than one binding", () => {
     for (const algorithm of ALGORITHMS)
       it(`${pass} ${algorithm} works in windows over the batch`, async function () {
         if (conv2dUnsupported(device(), p.g, pass, algorithm)) this.skip();
-        await expectPass(device(), pass, p, PASSES[pass].want(p), algorithm);
+        await expectPass(device(), pass, p, PASSES[pass].want(p), { algorithm });
       });
 
   it("refuses a filter larger than one binding", async () => {
@@ -404,20 +270,16 @@ describe("conv2d refuses", () => {
 
 describe("chooseConv2dAlgorithm", () => {
   const g: Conv2dGeometry = conv2dGeometry([1, 8, 8, 32], [3, 3, 32, 64]);
-  /** The adapter at hand, as if it were another. */
   const device = useDevice();
-  const pretend = (software: boolean, subgroupSize: number): Device =>
-    Object.create(device(), {
-      summary: { value: { ...device().summary, software } },
-      subgroupSize: { value: subgroupSize },
-    }) as Device;
 
   it("takes tiles in workgroup memory on hardware", () => {
-    expect(chooseConv2dAlgorithm(pretend(false, 32), g, "forward")).to.equal("implicit_gemm");
+    expect(
+      chooseConv2dAlgorithm(pretend(device(), { software: false, subgroupSize: 32 }), g, "forward"),
+    ).to.equal("implicit_gemm");
   });
 
   it("takes subgroups on a software adapter that has them, where its shaders can", () => {
-    const adapter = pretend(true, 8);
+    const adapter = pretend(device(), { software: true, subgroupSize: 8 });
     for (const pass of ["forward", "input_grad", "weight_grad"] as const)
       expect(chooseConv2dAlgorithm(adapter, g, pass)).to.equal(
         conv2dUnsupported(adapter, g, pass, "subgroup") === undefined
@@ -427,6 +289,8 @@ describe("chooseConv2dAlgorithm", () => {
   });
 
   it("takes them on a software adapter without subgroups", () => {
-    expect(chooseConv2dAlgorithm(pretend(true, 0), g, "forward")).to.equal("implicit_gemm");
+    expect(
+      chooseConv2dAlgorithm(pretend(device(), { software: true, subgroupSize: 0 }), g, "forward"),
+    ).to.equal("implicit_gemm");
   });
 });

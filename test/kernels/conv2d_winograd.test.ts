@@ -1,0 +1,168 @@
+import { expect } from "chai";
+import { conv2dGeometry } from "../../src/geometry.ts";
+import { conv2dUnsupported, type Conv2dPass } from "../../src/kernels/conv2d.ts";
+import * as plain from "../../src/reference/conv2d.ts";
+import {
+  conv2dInputGradWinograd,
+  conv2dWeightGradWinograd,
+  conv2dWinograd,
+} from "../../src/reference/conv2d_winograd.ts";
+import type { Reference } from "../../src/reference/reference.ts";
+import {
+  asHardware,
+  expectPass,
+  nameOf,
+  PASSES,
+  prepare,
+  type Conv2dCase,
+  type Prepared,
+} from "../support/conv2d.ts";
+import { useDevice } from "../support/device.ts";
+import { toFloat64 } from "../support/kernel.ts";
+
+const CASES: readonly Conv2dCase[] = [
+  { x: [1, 1, 1, 1], w: [3, 3, 1, 1], padding: "same" },
+  { x: [1, 1, 1, 4], w: [3, 3, 4, 4], padding: "same" },
+  { x: [2, 3, 3, 3], w: [3, 3, 3, 5] },
+  { x: [2, 4, 4, 4], w: [3, 3, 4, 4], bias: false },
+  { x: [1, 5, 6, 1], w: [3, 3, 1, 3] },
+  { x: [3, 6, 5, 2], w: [3, 3, 2, 1], padding: "same" },
+  { x: [2, 5, 7, 3], w: [3, 3, 3, 4], padding: "same", bias: false },
+  {
+    x: [2, 5, 6, 2],
+    w: [3, 3, 2, 5],
+    padding: [
+      [0, 3],
+      [2, 1],
+    ],
+  },
+  {
+    x: [1, 2, 3, 4],
+    w: [3, 3, 4, 4],
+    padding: [
+      [5, 4],
+      [0, 6],
+    ],
+  },
+  // 64 and 65 tiles, channels one off 16, 32 and 64: at, and one off, the tiles of the products.
+  { x: [1, 18, 18, 17], w: [3, 3, 17, 63] },
+  { x: [1, 12, 28, 65], w: [3, 3, 65, 31] },
+  { x: [2, 13, 9, 33], w: [3, 3, 33, 64], padding: "same" },
+  // 800 tiles, which the weight gradient adds in parts.
+  { x: [2, 40, 40, 4], w: [3, 3, 4, 4], padding: "same" },
+];
+
+/** Winograd's own sums of |terms| are the bound, without a factor: docs/numerics.md has why and what was measured. */
+const WANT: Readonly<Record<Conv2dPass, (p: Prepared) => Reference>> = {
+  forward: (p) => conv2dWinograd(toFloat64(p.x), toFloat64(p.w), p.b && toFloat64(p.b), p.g),
+  input_grad: (p) => conv2dInputGradWinograd(toFloat64(p.dy), toFloat64(p.w), p.g),
+  weight_grad: (p) => conv2dWeightGradWinograd(toFloat64(p.x), toFloat64(p.dy), p.g),
+};
+
+const PASS_NAMES = Object.keys(PASSES) as Conv2dPass[];
+
+describe("conv2d winograd reference", () => {
+  for (const test of CASES)
+    it(`agrees with plain sums: ${nameOf(test)}`, () => {
+      const p = prepare(test);
+      for (const pass of PASS_NAMES) {
+        const got = WANT[pass](p);
+        const want = PASSES[pass].want(p);
+        expect(got.reduction).to.equal(want.reduction);
+        const differs = want.values.findIndex(
+          (value, i) => !(Math.abs(got.values[i]! - value) <= 1e-13 * got.absSum[i]!),
+        );
+        expect(differs, `${pass}: first element that differs`).to.equal(-1);
+        // What it adds is at least what the plain sum adds.
+        const less = want.absSum.findIndex((sum, i) => !(got.absSum[i]! >= sum * (1 - 1e-13)));
+        expect(less, `${pass}: first element with smaller |terms|`).to.equal(-1);
+      }
+    });
+
+  it("adds 64 / 9 times as much as the plain sum where all magnitudes are alike", () => {
+    const g = conv2dGeometry([1, 4, 4, 2], [3, 3, 2, 1]);
+    const ones = (count: number) => new Float64Array(count).fill(1);
+    const { values, absSum } = conv2dWinograd(ones(32), ones(18), undefined, g);
+    expect([...values]).to.deep.equal([18, 18, 18, 18]);
+    expect([...absSum]).to.deep.equal([128, 128, 128, 128]);
+    expect([...plain.conv2d(ones(32), ones(18), undefined, g).absSum]).to.deep.equal([
+      18, 18, 18, 18,
+    ]);
+  });
+});
+
+for (const pass of PASS_NAMES)
+  describe(`conv2d winograd ${pass}`, () => {
+    const device = useDevice();
+    for (const test of CASES) {
+      let known: { p: Prepared; want: Reference } | undefined;
+      const prepared = () => {
+        if (!known) {
+          const p = prepare(test);
+          known = { p, want: WANT[pass](p) };
+        }
+        return known;
+      };
+      it(nameOf(test), async () => {
+        const { p, want } = prepared();
+        await expectPass(device(), pass, p, want, { algorithm: "winograd" });
+      });
+      it(`with the products for GPUs ${nameOf(test)}`, async () => {
+        const { p, want } = prepared();
+        await expectPass(device(), pass, p, want, { algorithm: "winograd", on: asHardware });
+      });
+    }
+  });
+
+describe("conv2d winograd of tensors larger than one binding", () => {
+  // Windows of two images for x and dy; within them, of 8 tiles for what is transformed. The filter takes 2048 bytes so.
+  const device = useDevice({ maxBindingBytes: 4352 });
+  const p = prepare({ x: [7, 8, 8, 4], w: [3, 3, 4, 8], padding: "same" });
+
+  for (const pass of PASS_NAMES) {
+    it(`${pass} works in windows over the tiles`, async () => {
+      await expectPass(device(), pass, p, WANT[pass](p), { algorithm: "winograd" });
+    });
+    it(`${pass} with the products for GPUs works in windows over the tiles`, async () => {
+      const options = { algorithm: "winograd", on: asHardware } as const;
+      await expectPass(device(), pass, p, WANT[pass](p), options);
+    });
+  }
+
+  it("refuses a filter that exceeds one binding once transformed", async () => {
+    const large = prepare({ x: [1, 3, 3, 8], w: [3, 3, 8, 12] });
+    const message = "the transformed filter takes 8192 bytes, one binding 4352";
+    for (const pass of PASS_NAMES) {
+      expect(conv2dUnsupported(device(), large.g, pass, "winograd")).to.equal(message);
+      const failed = await PASSES[pass]
+        .run(device(), large, { ...large.sizes, algorithm: "winograd" }, large.dy)
+        .catch((error: unknown) => error);
+      expect(String(failed)).to.contain(
+        `algorithm "winograd" cannot run here: ${message}; leave algorithm out or use "implicit_gemm"`,
+      );
+    }
+  });
+});
+
+describe("conv2d winograd refuses", () => {
+  const device = useDevice();
+  const rules: readonly (readonly [string, Conv2dCase, string | undefined])[] = [
+    ["nothing of the control case", { x: [1, 7, 7, 4], w: [3, 3, 4, 4] }, undefined],
+    ["other kernels", { x: [1, 7, 7, 4], w: [3, 5, 4, 4] }, "the kernel is 3x5, not 3x3"],
+    [
+      "strides",
+      { x: [1, 7, 7, 4], w: [3, 3, 4, 4], strides: [1, 2] },
+      "the stride is [1,2], not 1",
+    ],
+    [
+      "dilations",
+      { x: [1, 7, 7, 4], w: [3, 3, 4, 4], dilations: [2, 1] },
+      "the dilation is [2,1], not 1",
+    ],
+  ];
+  for (const [name, test, message] of rules)
+    it(name, () => {
+      for (const pass of PASS_NAMES)
+        expect(conv2dUnsupported(device(), prepare(test).g, pass, "winograd")).to.equal(message);
+    });
+});
