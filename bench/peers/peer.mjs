@@ -2,6 +2,7 @@
  * What the peers in JavaScript share: the protocol of bench/engine.ts, its inputs, Dawn's adapter and the sampling.
  * Plain JavaScript without the project's own modules: a peer's process holds nothing but the engine that it times.
  */
+import { performance } from "node:perf_hooks";
 import { createInterface } from "node:readline";
 
 /** Long enough that waiting for the device, a fraction of a millisecond, does not show in a sample. */
@@ -21,6 +22,7 @@ export async function serve(open) {
   const answer = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
   // Libraries print what they like to stdout, which belongs to the protocol.
   for (const method of ["log", "info", "debug", "warn"]) console[method] = console.error;
+  process.on("SIGINT", () => undefined); // the parent ends its peers
   let engine;
   for await (const line of createInterface({ input: process.stdin })) {
     const request = JSON.parse(line);

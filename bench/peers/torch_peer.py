@@ -6,6 +6,7 @@ Speaks the protocol of bench/engine.ts. Waits by torch.cuda.synchronize(); on a 
 import json
 import math
 import os
+import signal
 import sys
 import time
 
@@ -270,6 +271,7 @@ def answer(request):
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its peers
     set_up()
     for line in sys.stdin:
         request = json.loads(line)

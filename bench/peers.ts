@@ -1,0 +1,365 @@
+/**
+ * Other engines beside ours: each in a process of its own (bench/peers/), asked for the same tasks in turn with ours, and
+ * held to the same answers.
+ */
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { createInterface, type Interface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { swiftShaderDir, type AdapterDetails } from "../src/gpu/adapter.ts";
+import { conv2dGeometry, pool2dGeometry } from "../src/geometry.ts";
+import type { Conv2DConfig } from "../src/nn/conv2d.ts";
+import type { MaxPool2DConfig } from "../src/nn/max_pool2d.ts";
+import { Sequential } from "../src/nn/model.ts";
+import { checkNetwork } from "../src/nn/network.ts";
+import type { Engine, Measured, NetworkWork, PeerAnswer, PeerRequest, Task } from "./engine.ts";
+import { inferenceVerifier } from "./network.ts";
+import type { BenchRow } from "./results.ts";
+import { isSampled, verifierOf } from "./verify.ts";
+import { padsOf } from "./work.ts";
+
+/** How a peer is started. */
+export interface PeerKind {
+  /** The program, or a function that finds it; it throws where there is none. */
+  readonly command: string | (() => string);
+  /** In `bench/peers/`, or an absolute path. */
+  readonly script: string;
+  /** What must be installed beside the scripts. */
+  readonly packageName?: string;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** Dense weights as blocks that can be bound; without, they fail where they exceed an adapter's largest binding. */
+const SPLIT = { SPLIT_DENSE: "1" } as const;
+const node = (script: string, packageName: string): PeerKind => ({
+  command: process.execPath,
+  script,
+  packageName,
+});
+const tfjs = node("tfjs.mjs", "@tensorflow/tfjs-backend-webgpu");
+const jax = node("jax.mjs", "@jax-js/jax");
+
+/** The engines that there are, by the names that `--peers` takes. */
+export const PEERS: Readonly<Record<string, PeerKind>> = {
+  tfjs,
+  "tfjs-split": { ...tfjs, environment: SPLIT },
+  jax,
+  "jax-split": { ...jax, environment: SPLIT },
+  ort: node("ort.mjs", "onnxruntime-node"),
+  torch: { command: pythonWithTorch, script: "torch_peer.py" },
+};
+
+function pythonWithTorch(): string {
+  const named = process.env["TUNINGFORK_PYTHON"];
+  const found = (named ? [named] : ["python3", "/usr/bin/python3"]).find(
+    (python) => spawnSync(python, ["-c", "import torch"], { stdio: "ignore" }).status === 0,
+  );
+  if (found) return found;
+  throw new Error(
+    `bench --peers: ${named ?? "python3"} has no torch; install PyTorch, or name a Python that has it by TUNINGFORK_PYTHON`,
+  );
+}
+
+/** What peers must answer is known to whoever opens them. */
+export interface PeerOptions {
+  /** The adapter of our device: WebGPU peers that come up on another one are refused. */
+  readonly adapter: AdapterDetails;
+  /** Our losses of the first two steps without dropout, themselves verified. */
+  readonly losses: (work: NetworkWork) => Promise<readonly [number, number]>;
+}
+
+/** True for tasks that peers are asked for: single algorithms and the element-wise operations are ours alone. */
+export function isComparable({ work, algorithm, precision }: Task): boolean {
+  const ops: readonly string[] = ["conv2d", "dense", "training_step", "inference"];
+  return ops.includes(work.op) && algorithm === "auto" && precision === "float32";
+}
+
+/**
+ * Starts peers.
+ * @throws Error before anything is measured: an unknown name, a peer that is not installed or does not start
+ */
+export async function openPeers(
+  names: readonly string[],
+  options: PeerOptions,
+): Promise<readonly Engine[]> {
+  const unknown = names.find((name) => !Object.hasOwn(PEERS, name));
+  if (unknown !== undefined)
+    throw new Error(
+      `bench --peers: unknown engine: expected some of ${Object.keys(PEERS).join(", ")}, got "${unknown}"`,
+    );
+  const peers: Peer[] = [];
+  try {
+    for (const name of new Set(names)) {
+      const kind = PEERS[name];
+      if (!kind) continue;
+      const peer = new Peer(name, kind, options);
+      peers.push(peer);
+      await peer.start();
+    }
+    return peers;
+  } catch (error) {
+    await Promise.all(peers.map((peer) => peer.close()));
+    throw error;
+  }
+}
+
+/** A peer that has not answered by then hangs. */
+const PATIENCE_MS = 30 * 60_000;
+/** Lines of a peer's stderr that are kept: the last ones say why it ended. */
+const KEPT_LINES = 20;
+
+/**
+ * The bound of verify.ts times this: which algorithm a peer takes is its own affair, and cuDNN's Winograd and Fourier
+ * transforms round more often than a plain sum.
+ */
+const SLACK = 32;
+/** Losses of networks, relative. Measured: 1e-6 between any two engines. */
+const LOSS_TOLERANCE = 1e-3;
+
+/** One engine in a process of its own. `openPeers` makes those of `PEERS`. */
+export class Peer implements Engine {
+  readonly name: string;
+  readonly #kind: PeerKind;
+  readonly #options: PeerOptions;
+  #process: { readonly child: ChildProcess; readonly lines: Interface } | undefined;
+  #lastLines: string[] = [];
+  #requests = 0;
+
+  constructor(name: string, kind: PeerKind, options: PeerOptions) {
+    this.name = name;
+    this.#kind = kind;
+    this.#options = options;
+  }
+
+  /** Starts the process and has it name its engine and adapter. */
+  async start(): Promise<void> {
+    const folder = peersFolder();
+    const { command, script, packageName, environment } = this.#kind;
+    if (packageName && !existsSync(`${folder}/node_modules/${packageName}`))
+      throw new Error(`bench --peers: ${this.name} is not installed; run: npm run peers`);
+    const program = typeof command === "string" ? command : command();
+    const child = spawn(program, [resolve(folder, script)], {
+      env: { ...process.env, ...adapterEnvironment(this.#options.adapter), ...environment },
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+    child.on("error", () => undefined); // told by the stream's end, with `spawnfile`
+    child.stdin.on("error", () => undefined);
+    createInterface({ input: child.stderr }).on("line", (line) => {
+      this.#lastLines = [...this.#lastLines, line].slice(-KEPT_LINES);
+    });
+    this.#process = { child, lines: createInterface({ input: child.stdout }) };
+    const answer = await this.#ask({ kind: "hello" });
+    if (answer.kind === "error")
+      throw new Error(`bench --peers: ${this.name} does not start: ${answer.error}`);
+    const { description } = this.#options.adapter;
+    const webgpu = answer.kind === "hello" && answer.engine !== "torch-cpu";
+    const said = answer.kind === "hello" ? answer.adapter : "";
+    if (webgpu && said.includes(":") && said !== description)
+      throw new Error(
+        `bench --peers: ${this.name} runs on another adapter: expected ${description}, got ${said}`,
+      );
+  }
+
+  async time(task: Task, effort: Parameters<Engine["time"]>[1]): Promise<Measured> {
+    const failed = (error: string): Measured => ({ samplesMs: [], error });
+    try {
+      if (!isComparable(task)) return failed("not in the comparison");
+      const { at, check } = await this.#verifier(task);
+      if (!this.#process) await this.start();
+      const id = this.#requests++;
+      const asked = { ...task, work: explicitWork(task.work) };
+      const answer = await this.#ask({ kind: "time", id, task: asked, effort, at });
+      if (answer.kind !== "time")
+        return failed(answer.kind === "error" ? answer.error : "answered out of turn");
+      const wrong = check(answer.values);
+      return wrong === undefined ? { samplesMs: answer.samplesMs } : failed(wrong);
+    } catch (error) {
+      return failed(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  async #verifier({ work, pass }: Task) {
+    if (work.op === "inference") return inferenceVerifier(work);
+    if (work.op === "training_step") return lossVerifier(await this.#options.losses(work));
+    if (isSampled(work)) return verifierOf(work, pass, SLACK);
+    throw new Error("not in the comparison");
+  }
+
+  /** Sends a request and waits for its answer. A peer that ends or hangs instead is started anew by the next task. */
+  async #ask(request: PeerRequest): Promise<PeerAnswer> {
+    const running = this.#process;
+    if (!running) throw new Error(`${this.name}: not running`);
+    const { child, lines } = running;
+    child.stdin?.write(`${JSON.stringify(request)}\n`);
+    const ended = new AbortController();
+    const patience = setTimeout(() => {
+      ended.abort();
+      child.kill("SIGKILL");
+    }, PATIENCE_MS);
+    try {
+      const line = await new Promise<string | undefined>((settle) => {
+        lines.once("line", settle);
+        lines.once("close", () => {
+          settle(undefined);
+        });
+      });
+      if (line !== undefined) return JSON.parse(line) as PeerAnswer;
+      this.#process = undefined;
+      if (ended.signal.aborted) throw new Error(`no answer within ${PATIENCE_MS / 60_000} minutes`);
+      throw new Error(await howItEnded(child, this.#lastLines));
+    } finally {
+      clearTimeout(patience);
+      lines.removeAllListeners();
+    }
+  }
+
+  /** Ends the process, by force when it is busy. */
+  async close(): Promise<void> {
+    const child = this.#process?.child;
+    this.#process = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((settle) => child.once("exit", settle));
+    child.stdin?.end();
+    const force = setTimeout(() => child.kill("SIGKILL"), 1000);
+    await ended;
+    clearTimeout(force);
+  }
+}
+
+/** Beside this file in the repository, two folders up from a build. */
+function peersFolder(): string {
+  const found = ["./peers/peer.mjs", "../../bench/peers/peer.mjs"]
+    .map((path) => fileURLToPath(new URL(path, import.meta.url)))
+    .find((path) => existsSync(path));
+  if (!found)
+    throw new Error(
+      "bench --peers: the other engines are not part of the package; clone the repository",
+    );
+  return dirname(found);
+}
+
+/** Leads the Vulkan loader and Dawn of a peer to the adapter that we took. */
+function adapterEnvironment(adapter: AdapterDetails): Record<string, string> {
+  if (adapter.class === "mesa-software")
+    return { PEER_ADAPTER: "llvmpipe", VK_LOADER_DRIVERS_SELECT: "*lvp*" };
+  // The driver's file is in our environment by now; its loader lies in the same folder.
+  return adapter.class === "swiftshader" ? { LD_LIBRARY_PATH: swiftShaderDir() } : {};
+}
+
+async function howItEnded(child: ChildProcess, lastLines: readonly string[]): Promise<string> {
+  if (child.exitCode === null && child.signalCode === null && child.pid !== undefined)
+    await new Promise((settle) => child.once("exit", settle));
+  if (child.pid === undefined) return `${child.spawnfile} cannot be started`;
+  const how = child.signalCode ?? `exit code ${String(child.exitCode)}`;
+  const why = lastLines.findLast((line) => line.trim() !== "");
+  return `ended with ${how}${why ? `: ${why.trim()}` : ""}`;
+}
+
+/** A network's work with every key filled in and every padding in numbers: a peer knows no defaults of ours. */
+function explicitWork(work: Task["work"]): Task["work"] {
+  if (work.op !== "training_step" && work.op !== "inference") return work;
+  const model = new Sequential(checkNetwork(work.network));
+  const shapes = model.shapes();
+  const layers = model.config().layers.map((layer, index) => {
+    const input = [work.n, ...(shapes[index] ?? [])];
+    const config: unknown = layer;
+    if (layer.type === "Conv2D") {
+      const { kernelSize, filters, ...options } = config as Conv2DConfig;
+      const filter = [...kernelSize, input[3] ?? 0, filters];
+      const { padding, strides, dilations } = options;
+      const g = conv2dGeometry(input, filter, {
+        ...(padding !== undefined && { padding }),
+        ...(strides !== undefined && { strides }),
+        ...(dilations !== undefined && { dilations }),
+      });
+      return { ...layer, padding: padsOf(g) };
+    }
+    if (layer.type !== "MaxPool2D") return layer;
+    return { ...layer, padding: padsOf(pool2dGeometry(input, config as MaxPool2DConfig)) };
+  });
+  return { ...work, network: { input: model.input, layers } };
+}
+
+/** The first loss and what one step took off it: a wrong gradient shows in the second. */
+function lossVerifier([first, second]: readonly [number, number]) {
+  return {
+    at: [],
+    check: (values: ArrayLike<number>): string | undefined => {
+      const [gotFirst = NaN, gotSecond = NaN] = Array.from(values);
+      if (!(Math.abs(gotFirst - first) <= LOSS_TOLERANCE * first))
+        return `wrong loss: expected ${first.toPrecision(6)}, got ${gotFirst.toPrecision(6)}`;
+      const fall = first - second;
+      if (!(Math.abs(gotFirst - gotSecond - fall) <= 0.05 * Math.abs(fall)))
+        return `wrong step: expected the loss to fall by ${fall.toPrecision(4)}, got ${(gotFirst - gotSecond).toPrecision(4)}`;
+      return undefined;
+    },
+  };
+}
+
+/**
+ * Our time of each case and each peer's, as parts of ours: `3.1x` took 3.1 times as long. The last line has the geometric
+ * mean of each column; after the table come the reasons of what failed.
+ */
+export function comparisonTable(rows: readonly BenchRow[], ours = "tuningfork"): string {
+  const engines = [...new Set(rows.map(({ engine }) => engine))].filter((name) => name !== ours);
+  const compared = rows.filter((row) => row.engine === ours && others(rows, row).length > 0);
+  const lines = compared.map((row) => {
+    const cells = engines.map((engine) => {
+      const other = others(rows, row).find((candidate) => candidate.engine === engine);
+      return other ? ratioText(ratioOf(row, other), other) : "";
+    });
+    return [
+      `${row.name} ${row.pass}`,
+      row.ms === null ? "FAILED" : `${row.ms.toPrecision(4)} ms`,
+      ...cells,
+    ];
+  });
+  const means = engines.map((engine) => {
+    const ratios = compared.flatMap((row) => {
+      const other = others(rows, row).find((candidate) => candidate.engine === engine);
+      const ratio = other && ratioOf(row, other);
+      return ratio === undefined ? [] : [ratio];
+    });
+    if (ratios.length === 0) return "";
+    const mean = Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
+    return `${mean.toFixed(2)}x of ${ratios.length}`;
+  });
+  const table = [["", ours, ...engines], ...lines, ["geometric mean", "", ...means]];
+  const widths =
+    table[0]?.map((_, c) => Math.max(...table.map((row) => row[c]?.length ?? 0))) ?? [];
+  const text = table.map((row) =>
+    row
+      .map((cell, c) => (c === 0 ? cell.padEnd(widths[c] ?? 0) : cell.padStart(widths[c] ?? 0)))
+      .join("  "),
+  );
+  const reasons = compared
+    .flatMap((row) => [row, ...others(rows, row)])
+    .filter(({ error }) => error !== undefined)
+    .map(({ engine, name, pass, error }) => `FAILED ${engine}, ${name} ${pass}: ${error ?? ""}`);
+  return [...text.map((line) => line.trimEnd()), ...reasons].join("\n");
+}
+
+/** The rows of other engines for the same case. */
+function others(
+  rows: readonly BenchRow[],
+  { engine, suite, name, op, pass }: BenchRow,
+): BenchRow[] {
+  return rows.filter(
+    (row) =>
+      row.engine !== engine &&
+      row.suite === suite &&
+      row.name === name &&
+      row.op === op &&
+      row.pass === pass,
+  );
+}
+
+function ratioOf(ours: BenchRow, other: BenchRow): number | undefined {
+  return ours.ms === null || other.ms === null ? undefined : other.ms / ours.ms;
+}
+
+function ratioText(ratio: number | undefined, other: BenchRow): string {
+  if (other.ms === null) return "FAILED";
+  return ratio === undefined ? `${other.ms.toPrecision(4)} ms` : `${ratio.toFixed(2)}x`;
+}
