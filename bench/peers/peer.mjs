@@ -62,13 +62,13 @@ async function sample({ run, wait, outputBytes = 0 }, { seconds, samples }) {
     return performance.now() - started;
   };
   let expectedMs = await take(0);
-  /** The next sample; one that the sleep has prolonged is taken again. */
+  /** The next sample; one that the sleep may have prolonged is taken again. */
   const next = async () => {
     for (;;) {
       const ms = await take(expectedMs);
-      const overslept = ms < SLEPT * expectedMs + 3;
-      expectedMs = overslept ? 0.6 * expectedMs : Math.min(expectedMs, ms);
-      if (!overslept || expectedMs < 4) return ms;
+      const overslept = ms > 4 && ms < 1.2 * SLEPT * expectedMs;
+      expectedMs = overslept ? 0.5 * expectedMs : Math.min(expectedMs, ms);
+      if (!overslept) return ms;
     }
   };
   const first = await next();
@@ -86,7 +86,7 @@ async function sample({ run, wait, outputBytes = 0 }, { seconds, samples }) {
 }
 
 /** The part of an expected time that the host sleeps through, see openDawn. */
-const SLEPT = 0.9;
+const SLEPT = 0.7;
 let asleepUntil = 0;
 
 /**
