@@ -3,7 +3,6 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Recording } from "../gpu/profiler.ts";
 import { analyseProfile, type AnalyseOptions, type Profile } from "./analyse.ts";
-import { profilePage } from "./report.ts";
 import { traceOf } from "./trace.ts";
 
 /**
@@ -17,6 +16,8 @@ export async function writeProfile(
 ): Promise<Profile> {
   const profile = analyseProfile(recording, options);
   const { title, phase } = options;
+  // Late: whoever imports the library for training shall not load a plotting library.
+  const { profilePage } = await import("./report.ts");
   const page = await profilePage(recording, profile, title, phase);
   await writeFile(
     join(folder, "profile.json"),
