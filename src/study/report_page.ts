@@ -84,7 +84,7 @@ export function reportPage(
 <meta name="color-scheme" content="light dark">
 <title>${title}: report</title>
 <link rel="icon" href="data:,">
-<style>${STYLE}</style>
+<style>${PAGE_STYLE}</style>
 </head>
 <body>
 <header>
@@ -467,7 +467,8 @@ function text(value: string): string {
   return escapeXml(value);
 }
 
-const STYLE = `
+/** The look of every page that this project writes. */
+export const PAGE_STYLE = `
 :root{--paper:#fdfdfb;--ink:#1d1d1f;--muted:#5f6368;--rule:#d9d9d4;--accent:#0b5a94;--tint:#f1f5f9;--warn:#9a3d00;--warn-bg:#fff1e6;--plate:#fff}
 @media (prefers-color-scheme:dark){:root{--paper:#16181b;--ink:#e6e6e3;--muted:#a3a7ad;--rule:#35393f;--accent:#7cb8e8;--tint:#1f2429;--warn:#ffb37a;--warn-bg:#3a2616;--plate:#f7f7f5}}
 *{box-sizing:border-box}
