@@ -108,6 +108,7 @@ export class Device {
   readonly #instance: { gpu?: GPU };
   readonly #maxMemoryBytes: number;
   readonly #shaderFolder: URL | undefined;
+  readonly #shaders = new Map<string, Shader>();
   readonly #pipelines = new Map<string, Promise<Pipeline>>();
   readonly #freeBuffers = new Map<number, GPUBuffer[]>();
   /** Buffers that tensors use, by where in them the tensors start. */
@@ -194,11 +195,6 @@ export class Device {
     return { buffer, offsetBytes: 0, shape, dtype, label };
   }
 
-  #takeBuffer(bytes: number, label: string): GPUBuffer {
-    this.check();
-    const free = this.#freeBuffers.get(bytes)?.pop();
-    if (free) {
-      free.label = label;
   /**
    * Tensors of zeros that lie one after another, so that one kernel can work on all of them (see `joined` of tensor.ts):
    * in one buffer, or in several where one may not be that large.
@@ -231,6 +227,11 @@ export class Device {
     return tensors;
   }
 
+  #takeBuffer(bytes: number, label: string): GPUBuffer {
+    this.check();
+    const free = this.#freeBuffers.get(bytes)?.pop();
+    if (free) {
+      free.label = label;
       return free;
     }
     const { maxBufferSize } = this.limits;
@@ -274,13 +275,13 @@ export class Device {
           `release: tensor "${tensor.label}" is not alive; it was released before`,
           "validation",
         );
+      if (live.offsets.size > 0) continue;
+      const { bytes } = live;
       this.#live.delete(tensor.buffer);
       this.#liveBytes -= bytes;
       const list = this.#freeBuffers.get(bytes);
       if (list) list.push(tensor.buffer);
       else this.#freeBuffers.set(bytes, [tensor.buffer]);
-      if (live.offsets.size > 0) continue;
-      const { bytes } = live;
     }
     this.#profiler?.memory(this.memory());
   }
@@ -441,8 +442,16 @@ export class Device {
     return pipeline;
   }
 
+  /** A shader's code and bindings with these constants. @throws ShaderError when there is none of that name */
+  shader(shaderName: string, constants: Constants = {}): Shader {
+    const key = pipelineKey(shaderName, constants);
+    const shader = this.#shaders.get(key) ?? loadShader(shaderName, constants, this.#shaderFolder);
+    this.#shaders.set(key, shader);
+    return shader;
+  }
+
   async #compile(shaderName: string, constants: Constants): Promise<Pipeline> {
-    const shader = loadShader(shaderName, constants, this.#shaderFolder);
+    const shader = this.shader(shaderName, constants);
     const label = pipelineKey(shaderName, constants);
     this.handle.pushErrorScope("validation");
     const module = this.handle.createShaderModule({ label, code: shader.code });

@@ -1,7 +1,9 @@
 /**
- * Scratch memory of a program, planned before any of it exists: which tensors may lie in one buffer because they never
- * live at the same time. Whole buffers rather than parts of one: WebGPU refuses a dispatch that reads one part of a buffer
- * and writes another.
+ * Scratch memory of a program, planned before any of it exists: which tensors share buffers, and where in them they lie,
+ * so that those that never live at the same time may lie in one place.
+ *
+ * One buffer for all would be simplest, but WebGPU refuses a dispatch that reads one part of a buffer and writes another:
+ * tensors that meet in a dispatch lie in different buffers.
  */
 
 /** When a scratch tensor lives: from `first` up to, not including, `last`, both counted in recorded events. */
@@ -11,15 +13,21 @@ export interface Lifetime {
   readonly bytes: number;
   readonly first: number;
   readonly last: number;
+  /** The indices of tensors with which it may not share a buffer. */
+  readonly meets: ReadonlySet<number>;
+}
+
+/** Where a tensor lies. */
+export interface Place {
+  readonly buffer: number;
+  readonly offsetBytes: number;
 }
 
 export interface MemoryPlan {
-  /** Bytes of each buffer; those that were lent come first. */
-  readonly bufferBytes: readonly number[];
-  /** The largest tensor in each buffer. */
-  readonly bufferLabels: readonly string[];
-  /** The buffer of each tensor. */
-  readonly bufferOf: readonly number[];
+  /** Bytes of each buffer, and what errors call it; those that were lent come first. */
+  readonly buffers: readonly { readonly bytes: number; readonly label: string }[];
+  /** The place of each tensor. */
+  readonly places: readonly Place[];
 }
 
 /** What a program's scratch memory takes, in bytes. */
@@ -32,43 +40,79 @@ export interface ScratchMemory {
   readonly liveBytes: number;
 }
 
+export interface PlanLimits {
+  /** Tensors start at multiples of this. */
+  readonly alignment: number;
+  readonly maxBufferBytes: number;
+}
+
+interface PlannedBuffer {
+  bytes: number;
+  readonly label: string;
+  readonly lent: boolean;
+  readonly tenants: { readonly index: number; readonly offsetBytes: number }[];
+}
+
 /**
- * Largest first, each into the smallest buffer in which nothing lives at the same time: a tensor never makes a buffer
- * larger, so the first ones decide.
+ * Largest first, each where it makes the buffers grow least: by nothing where there is room for as long as it lives.
  * @param lent bytes of buffers that are there anyway
  */
 export function planMemory(
   lifetimes: readonly Lifetime[],
+  { alignment, maxBufferBytes }: PlanLimits,
   lent: readonly number[] = [],
 ): MemoryPlan {
-  const bufferBytes = [...lent];
-  const bufferLabels = lent.map(() => "lent");
-  const tenants: Lifetime[][] = lent.map(() => []);
-  const bufferOf = new Array<number>(lifetimes.length).fill(-1);
+  const buffers: PlannedBuffer[] = lent.map((bytes) => ({
+    ...{ bytes, label: "lent", lent: true, tenants: [] },
+  }));
+  const places = new Array<Place>(lifetimes.length);
   const order = lifetimes
     .map((lifetime, index) => ({ lifetime, index }))
     .sort((a, b) => b.lifetime.bytes - a.lifetime.bytes || a.index - b.index);
   for (const { lifetime, index } of order) {
-    let best = -1;
-    bufferBytes.forEach((bytes, buffer) => {
-      const smaller = best < 0 || bytes < (bufferBytes[best] ?? 0);
-      const free = !(tenants[buffer] ?? []).some((tenant) => overlap(tenant, lifetime));
-      if (bytes >= lifetime.bytes && smaller && free) best = buffer;
+    let best: { buffer: number; offsetBytes: number; growth: number } = {
+      ...{ buffer: buffers.length, offsetBytes: 0, growth: lifetime.bytes },
+    };
+    buffers.forEach((buffer, at) => {
+      if (buffer.tenants.some((tenant) => lifetime.meets.has(tenant.index))) return;
+      const offsetBytes = lowestOffset(buffer, lifetime, lifetimes, alignment);
+      const growth = Math.max(0, offsetBytes + lifetime.bytes - buffer.bytes);
+      const allowed = growth === 0 || (!buffer.lent && buffer.bytes + growth <= maxBufferBytes);
+      if (allowed && growth < best.growth) best = { buffer: at, offsetBytes, growth };
     });
-    if (best < 0) {
-      best = bufferBytes.push(lifetime.bytes) - 1;
-      bufferLabels.push(lifetime.label);
-      tenants.push([]);
-    }
-    tenants[best]?.push(lifetime);
-    bufferOf[index] = best;
+    const { buffer: at, offsetBytes, growth } = best;
+    const buffer = buffers[at] ?? { bytes: 0, label: lifetime.label, lent: false, tenants: [] };
+    buffers[at] = buffer;
+    buffer.bytes += growth;
+    buffer.tenants.push({ index, offsetBytes });
+    places[index] = { buffer: at, offsetBytes };
   }
-  return { bufferBytes, bufferLabels, bufferOf };
+  return { buffers, places };
+}
+
+/** The lowest offset at which nothing else lies while the tensor lives. */
+function lowestOffset(
+  { tenants }: PlannedBuffer,
+  lifetime: Lifetime,
+  lifetimes: readonly Lifetime[],
+  alignment: number,
+): number {
+  const taken = tenants
+    .map(({ index, offsetBytes }) => ({ offsetBytes, other: lifetimes[index] ?? lifetime }))
+    .filter(({ other }) => other.first < lifetime.last && lifetime.first < other.last)
+    .sort((a, b) => a.offsetBytes - b.offsetBytes);
+  let offset = 0;
+  for (const { offsetBytes, other } of taken) {
+    if (offset + lifetime.bytes <= offsetBytes) break;
+    const end = Math.ceil((offsetBytes + other.bytes) / alignment) * alignment;
+    offset = Math.max(offset, end);
+  }
+  return offset;
 }
 
 /** What the plan takes, beside what a buffer for each tensor would and what no plan can do without. */
 export function scratchMemory(lifetimes: readonly Lifetime[], plan: MemoryPlan): ScratchMemory {
-  const used = new Set(plan.bufferOf);
+  const used = new Set(plan.places.map(({ buffer }) => buffer));
   const changes = lifetimes.flatMap(({ bytes, first, last }) => [
     { at: first, bytes },
     { at: last, bytes: -bytes },
@@ -82,11 +126,7 @@ export function scratchMemory(lifetimes: readonly Lifetime[], plan: MemoryPlan):
   }
   return {
     naiveBytes: lifetimes.reduce((sum, { bytes }) => sum + bytes, 0),
-    plannedBytes: plan.bufferBytes.reduce((sum, b, i) => sum + (used.has(i) ? b : 0), 0),
+    plannedBytes: plan.buffers.reduce((sum, { bytes }, i) => sum + (used.has(i) ? bytes : 0), 0),
     liveBytes,
   };
-}
-
-function overlap(a: Lifetime, b: Lifetime): boolean {
-  return a.first < b.last && b.first < a.last;
 }

@@ -11,6 +11,7 @@ import {
   scratchMemory,
   type Lifetime,
   type MemoryPlan,
+  type PlanLimits,
   type ScratchMemory,
 } from "./memory_plan.ts";
 import type { Profiler } from "./profiler.ts";
@@ -181,7 +182,7 @@ export async function record(
   device.check();
   scratchFrom?.expectAlive();
   const lifetimes = lifetimesOf(device, build);
-  const plan = planMemory(lifetimes, scratchFrom?.scratch.map(sizeBytes));
+  const plan = planMemory(lifetimes, planLimits(device), scratchFrom?.scratch.map(sizeBytes));
   const recorder = new Recorder(device, lifetimes, plan, scratchFrom);
   try {
     build(recorder);
@@ -195,7 +196,14 @@ export async function record(
 /** What recording `build` would take of scratch memory; nothing is allocated. */
 export function plannedMemory(device: Device, build: (ctx: Context) => void): ScratchMemory {
   const lifetimes = lifetimesOf(device, build);
-  return scratchMemory(lifetimes, planMemory(lifetimes));
+  return scratchMemory(lifetimes, planMemory(lifetimes, planLimits(device)));
+}
+
+function planLimits({ limits }: Device): PlanLimits {
+  return {
+    alignment: limits.minStorageBufferOffsetAlignment,
+    maxBufferBytes: limits.maxBufferSize,
+  };
 }
 
 /** How long each scratch tensor of `build` lives, in the order in which it asks for them. */
@@ -205,34 +213,56 @@ function lifetimesOf(device: Device, build: (ctx: Context) => void): Lifetime[] 
   return planner.finish();
 }
 
-/** Records nothing but the lives of scratch tensors, whose buffers are only names. */
+interface Life extends Lifetime {
+  last: number;
+  readonly meets: Set<number>;
+}
+
+/** Records nothing but the lives of scratch tensors, whose buffers are only names, and which of them meet. */
 class Planner implements Context {
   readonly device: Device;
   scope?: string;
-  readonly #lives: (Lifetime & { last: number; readonly name: GPUBuffer })[] = [];
+  readonly #lives: Life[] = [];
+  readonly #indices = new Map<GPUBuffer, number>();
   #event = 0;
 
   constructor(device: Device) {
     this.device = device;
   }
 
-  dispatch(): void {
-    this.#event++;
+  dispatch({ shader, constants, tensors }: Dispatch): void {
+    const { bindings } = this.device.shader(shader, constants);
+    const written = tensors.filter((_, i) => bindings[i] === "read_write");
+    this.#meet(tensors, written);
   }
 
-  copy(): void {
+  copy(from: Tensor, to: Tensor): void {
+    this.#meet([from], [to]);
+  }
+
+  /** What is written must not lie in a buffer with anything else that is bound. */
+  #meet(tensors: readonly Tensor[], written: readonly Tensor[]): void {
     this.#event++;
+    const indexOf = ({ buffer }: Tensor) => this.#indices.get(buffer);
+    for (const a of written.map(indexOf))
+      for (const b of tensors.map(indexOf)) {
+        if (a === undefined || b === undefined || a === b) continue;
+        this.#lives[a]?.meets.add(b);
+        this.#lives[b]?.meets.add(a);
+      }
   }
 
   scratch(shape: Shape, dtype: DType, label: string): Tensor {
     const bytes = Math.max(16, sizeBytes({ shape, dtype }));
     const name = { label } as GPUBuffer;
-    this.#lives.push({ label, bytes, first: this.#event++, last: Infinity, name });
+    this.#indices.set(name, this.#lives.length);
+    const first = this.#event++;
+    this.#lives.push({ label, bytes, first, last: Infinity, meets: new Set() });
     return { buffer: name, offsetBytes: 0, shape, dtype, label };
   }
 
   free(tensor: Tensor): void {
-    const life = this.#lives.find(({ name }) => name === tensor.buffer);
+    const life = this.#lives[this.#indices.get(tensor.buffer) ?? -1];
     if (life?.last !== Infinity)
       throw new DeviceError(
         `free: "${tensor.label}" is no live scratch tensor of this recording`,
@@ -296,15 +326,16 @@ class Recorder implements Context {
 
   scratch(shape: Shape, dtype: DType, label: string): Tensor {
     const index = this.#next++;
-    const planned = this.#buffers[this.#plan.bufferOf[index] ?? -1];
+    const place = this.#plan.places[index];
+    const planned = this.#buffers[place?.buffer ?? -1];
     const bytes = Math.max(16, sizeBytes({ shape, dtype }));
-    if (!planned || this.#lifetimes[index]?.bytes !== bytes)
+    if (!place || !planned || this.#lifetimes[index]?.bytes !== bytes)
       throw new DeviceError(
         `record: scratch tensor "${label}" was not asked for when the memory was planned; the function that records ` +
           `runs twice and must do the same both times`,
         "validation",
       );
-    return { buffer: planned.buffer, offsetBytes: 0, shape, dtype, label };
+    return { buffer: planned.buffer, offsetBytes: place.offsetBytes, shape, dtype, label };
   }
 
   /** The plan has it already. */
@@ -345,9 +376,8 @@ class Recorder implements Context {
 function allocate(device: Device, plan: MemoryPlan, lent: number): Tensor[] {
   const tensors: Tensor[] = [];
   try {
-    for (const [index, bytes] of plan.bufferBytes.entries())
-      if (index >= lent)
-        tensors.push(device.tensor([bytes / 4], "uint32", plan.bufferLabels[index] ?? "scratch"));
+    for (const { bytes, label } of plan.buffers.slice(lent))
+      tensors.push(device.tensor([bytes / 4], "uint32", label));
   } catch (error) {
     device.release(...tensors);
     throw error;
