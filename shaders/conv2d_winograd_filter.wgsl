@@ -3,11 +3,11 @@
 //       [ 1/2  1/2  1/2 ]
 //       [ 1/2 -1/2  1/2 ]
 //       [ 0    0    1   ].
-// Forward: g = w[.,.,row,column] with rows = inC, columns = outC. With FLIP, for the input gradient: g is w[.,.,column,row]
-// turned by 180 degrees, rows = outC, columns = inC.
-// w: [3,3,inC,outC] HWIO, u: [16][rows,columns], both rounded up to multiples of 4 with zeros behind, `uPoint` from one of
-// the 16 points to the next. One invocation computes one filter. Writes u (=).
+// With FLIP, for the input gradient, the filter turned by 180 degrees is transformed.
+// w: [3,3,inC,wC] HWIO, u: [16][uRows,uC] with rows for inC and `uPoint` from one of the 16 points to the next; output
+// channels are counted in Values. u holds zeros past inC and wC. One invocation computes one Value of filters. Writes u (=).
 // Reference: Lavin & Gray 2015, https://arxiv.org/abs/1509.09308, section 4.1.
+// Constants: Value (f32 or vec4f).
 // lib: index
 
 override WG_SIZE: u32 = 64;
@@ -15,14 +15,14 @@ override FLIP: bool = false;
 
 struct Params {
   inC: i32,
-  outC: i32,
+  wC: i32,
   uRows: i32,
-  uColumns: i32,
+  uC: i32,
   uPoint: i32,
 }
 
-@group(0) @binding(0) var<storage, read> w: array<f32>;
-@group(0) @binding(1) var<storage, read_write> u: array<f32>;
+@group(0) @binding(0) var<storage, read> w: array<Value>;
+@group(0) @binding(1) var<storage, read_write> u: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -33,25 +33,23 @@ fn main(
 ) {
   let p = params;
   let i = i32(workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index);
-  if (i >= p.uRows * p.uColumns) {
+  if (i >= p.uRows * p.uC) {
     return;
   }
-  let row = i / p.uColumns;
-  let column = i % p.uColumns;
-  let ci = select(row, column, FLIP);
-  let co = select(column, row, FLIP);
-  let inside = ci < p.inC && co < p.outC;
+  let ci = i / p.uC;
+  let co = i % p.uC;
+  let inside = ci < p.inC && co < p.wC;
   // Tap (kh, kw) lies at start + (3 * kh + kw) * step.
-  let channels = p.inC * p.outC;
-  let step = select(channels, -channels, FLIP);
-  let start = select(0, ci * p.outC + co + select(0, 8 * channels, FLIP), inside);
+  let filters = p.inC * p.wC;
+  let step = select(filters, -filters, FLIP);
+  let start = select(0, ci * p.wC + co, inside) + select(0, 8 * filters, FLIP);
 
-  var t: array<array<f32, 3>, 4>; // G g
+  var t: array<array<Value, 3>, 4>; // G g
   #unroll s 3
   {
-    let g_0 = select(0.0, w[start + $s * step], inside);
-    let g_1 = select(0.0, w[start + (3 + $s) * step], inside);
-    let g_2 = select(0.0, w[start + (6 + $s) * step], inside);
+    let g_0 = select(Value(), w[start + $s * step], inside);
+    let g_1 = select(Value(), w[start + (3 + $s) * step], inside);
+    let g_2 = select(Value(), w[start + (6 + $s) * step], inside);
     t[0][$s] = g_0;
     t[1][$s] = 0.5 * (g_0 + g_1 + g_2);
     t[2][$s] = 0.5 * (g_0 - g_1 + g_2);

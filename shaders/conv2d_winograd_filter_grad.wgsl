@@ -3,28 +3,29 @@
 //   G^T = [ 1  1/2  1/2  0 ]
 //         [ 0  1/2 -1/2  0 ]
 //         [ 0  1/2  1/2  1 ].
-// m: [splits][16][rows >= inC,mColumns >= outC] with `mPoint` from one of the 16 points to the next,
-// dw: [3,3,inC,outC] HWIO. One invocation computes one filter. Writes dw (=).
+// m: [splits][16][rows >= inC,mC >= wC] with `mPoint` from one of the 16 points to the next, dw: [3,3,inC,wC] HWIO; output
+// channels are counted in Values. One invocation computes one Value of filters. Writes dw (=).
 // conv2d_winograd_filter.wgsl is the transform itself.
+// Constants: Value (f32 or vec4f).
 // lib: index
 
 override WG_SIZE: u32 = 64;
 
 struct Params {
   inC: i32,
-  outC: i32,
-  mColumns: i32,
+  wC: i32,
+  mC: i32,
   mPoint: i32,
   splits: i32,
 }
 
-@group(0) @binding(0) var<storage, read> m: array<f32>;
-@group(0) @binding(1) var<storage, read_write> dw: array<f32>;
+@group(0) @binding(0) var<storage, read> m: array<Value>;
+@group(0) @binding(1) var<storage, read_write> dw: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-fn m_at(point: i32, at: i32) -> f32 {
-  var sum = 0.0;
-  for (var split = 0; split < params.splits; split++) {
+fn m_at(point: i32, at: i32) -> Value {
+  var sum = m[point * params.mPoint + at];
+  for (var split = 1; split < params.splits; split++) {
     sum += m[(16 * split + point) * params.mPoint + at];
   }
   return sum;
@@ -37,14 +38,14 @@ fn main(
   @builtin(local_invocation_index) local_index: u32,
 ) {
   let p = params;
-  let filters = p.inC * p.outC;
+  let filters = p.inC * p.wC;
   let i = i32(workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index);
   if (i >= filters) {
     return;
   }
-  let at = i / p.outC * p.mColumns + i % p.outC;
+  let at = i / p.wC * p.mC + i % p.wC;
 
-  var t: array<array<f32, 4>, 3>; // G^T m
+  var t: array<array<Value, 4>, 3>; // G^T m
   #unroll s 4
   {
     let m_0 = m_at($s, at);

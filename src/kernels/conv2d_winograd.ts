@@ -69,7 +69,7 @@ export function conv2dInputGradWinograd(
 }
 
 interface Convolution {
-  /** Turn the filters by 180 degrees and exchange their channel axes. */
+  /** Turn the filters by 180 degrees and sum over their output channels. */
   readonly flip: boolean;
   /** The pixel of x at which the tile of the first pixel of y starts. */
   readonly originH: number;
@@ -88,21 +88,14 @@ function convolve(
   const [, outH = 0, outW = 0, yC = 0] = y.shape;
   const k = roundUp4(xC);
   const n = roundUp4(yC);
-  const u = transformed(ctx, k, n, `${w.label} transformed`);
-  ctx.dispatch({
-    label: `${label} filter transform`,
-    shader: "conv2d_winograd_filter",
-    constants: { WG_SIZE, FLIP: flip },
-    tensors: [w, u],
-    params: { inC: g.inC, outC: g.outC, uRows: k, uColumns: n, uPoint: pointSize(k, n) },
-    workgroups: grid1d(ctx.device, ceilDiv(k * n, WG_SIZE)),
-  });
+  const u = transformFilter(ctx, label, w, flip);
   const { Value, lanes } = valueType(yC);
   for (const window of tileWindows(ctx.device, g, y)) {
     const { tiles, ...place } = window;
     const v = transformInput(ctx, label, x, window, { originH, originW });
     const m = transformed(ctx, tiles, n, `${y.label} products`);
-    multiply(ctx, { label: `${label} products`, m: tiles, n, k, a: v, b: u, c: m });
+    const sizes = { m: tiles, n, k };
+    multiply(ctx, { label: `${label} products`, ...sizes, a: v, b: u, transposeB: flip, c: m });
     ctx.free(v);
     ctx.dispatch({
       label: `${label} output transform`,
@@ -172,10 +165,10 @@ export function conv2dWeightGradWinograd(
   ctx.dispatch({
     label: `${label} filter transform`,
     shader: "conv2d_winograd_filter_grad",
-    constants: { WG_SIZE },
+    constants: { WG_SIZE, Value },
     tensors: [products, partials],
-    params: { inC, outC, mColumns: n, mPoint: pointSize(m, n), splits },
-    workgroups: grid1d(ctx.device, ceilDiv(inC * outC, WG_SIZE)),
+    params: { inC, wC: outC / lanes, mC: n / lanes, mPoint: pointSize(m, n) / lanes, splits },
+    workgroups: grid1d(ctx.device, ceilDiv((inC * outC) / lanes, WG_SIZE)),
   });
   ctx.free(products);
 }
@@ -186,6 +179,27 @@ interface TileWindow {
   readonly tiles: number;
   readonly tilesH: number;
   readonly tilesW: number;
+}
+
+/** u = G g G^T of all filters [3,3,inC,outC], as a scratch tensor [16][inC,outC]. */
+function transformFilter(ctx: Context, label: string, w: Tensor, flip: boolean): Tensor {
+  const [, , inC = 0, outC = 0] = w.shape;
+  const rows = roundUp4(inC);
+  const columns = roundUp4(outC);
+  const { Value, lanes } = valueType(outC);
+  const u = transformed(ctx, rows, columns, `${w.label} transformed`);
+  ctx.dispatch({
+    label: `${label} filter transform`,
+    shader: "conv2d_winograd_filter",
+    constants: { WG_SIZE, Value, FLIP: flip },
+    tensors: [w, u],
+    params: {
+      ...{ inC, wC: outC / lanes, uRows: rows, uC: columns / lanes },
+      uPoint: pointSize(rows, columns) / lanes,
+    },
+    workgroups: grid1d(ctx.device, ceilDiv((rows * columns) / lanes, WG_SIZE)),
+  });
+  return u;
 }
 
 /** v = B^T d B of the tiles of a window of x, as a scratch tensor. */
@@ -251,7 +265,7 @@ function tileWindows(device: Device, g: Conv2dGeometry, y: Tensor): TileWindow[]
   return windows;
 }
 
-/** c[i,j] = sum over q of op(a)[i,q] * b[q,j] for each of the 16 points. */
+/** c[i,j] = sum over q of op(a)[i,q] * op(b)[q,j] for each of the 16 points. */
 interface Products {
   readonly label: string;
   readonly m: number;
@@ -260,8 +274,9 @@ interface Products {
   /** [16][m,k], or [16][k,m] with `transposeA`. */
   readonly a: Tensor;
   readonly transposeA?: boolean;
-  /** [16][k,n] */
+  /** [16][k,n], or [16][n,k] with `transposeB`. */
   readonly b: Tensor;
+  readonly transposeB?: boolean;
   /** [splits][16][m,n], partial sums over parts of k. */
   readonly c: Tensor;
   /** Default 1. */
@@ -271,13 +286,14 @@ interface Products {
 }
 
 function multiply(ctx: Context, { a, b, c, ...product }: Products): void {
-  const { m, n, k, transposeA = false } = product;
+  const { m, n, k, transposeA = false, transposeB = false } = product;
   const [aRows, aColumns] = transposeA ? [k, m] : [m, k];
+  const [bRows, bColumns] = transposeB ? [n, k] : [k, n];
   if (!prefersSubgroups(ctx.device)) {
     matmulBatched(ctx, {
       ...{ ...product, batch: POINTS },
       a: { tensor: a, block: pointSize(aRows, aColumns) },
-      b: { tensor: b, block: pointSize(k, n) },
+      b: { tensor: b, block: pointSize(bRows, bColumns) },
       c: { tensor: c, block: pointSize(m, n) },
     });
     return;
@@ -291,7 +307,7 @@ function multiply(ctx: Context, { a, b, c, ...product }: Products): void {
     matmulSubgroup(ctx, {
       ...product,
       a: matrix(a, point, aRows, aColumns),
-      b: matrix(b, point, k, n),
+      b: matrix(b, point, bRows, bColumns),
       c: matrix(c, point, m, n),
     });
 }
