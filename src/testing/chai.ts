@@ -41,7 +41,7 @@ interface ChaiLike {
 }
 
 interface UtilsLike {
-  flag(assertion: object, name: string): unknown;
+  readonly flag: (assertion: object, name: string) => unknown;
 }
 
 interface AssertionLike {

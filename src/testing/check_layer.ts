@@ -153,7 +153,7 @@ class LayerCheck {
 
     const outcome = await this.#run({ dy: this.#dy });
     if (outcome.problems.length > 0) {
-      this.problems.push(...(await this.#withAccumulation(outcome.problems)));
+      this.problems.push(...(await this.#withAccumulation(outcome, outcome.problems)));
       if (outcome.gradients.size === 0) return;
     }
     for (const [variable, gradient] of outcome.gradients)
@@ -205,17 +205,22 @@ class LayerCheck {
       this.problems.push({ ...problem, message: `${pass}: ${problem.message}` });
   }
 
-  /** A kernel that adds to an output which holds NaN gives NaN: tried again on zeros, it gives itself away. */
-  async #withAccumulation(problems: readonly GradientProblem[]): Promise<GradientProblem[]> {
-    if (!problems.some(({ kind }) => kind === "not finite")) return [...problems];
+  /** A kernel that adds to an output which holds NaN leaves NaN there: tried again on zeros, it gives itself away. */
+  async #withAccumulation(
+    { gradients }: Outcome,
+    problems: readonly GradientProblem[],
+  ): Promise<GradientProblem[]> {
     const onZeros = await this.#run({ dy: this.#dy, fill: "zeros" });
-    const finite = [...onZeros.gradients.values()].every((values) => values.every(Number.isFinite));
-    if (!finite || onZeros.gradients.size === 0) return [...problems];
+    const adds = [...gradients].some(([variable, values]) =>
+      onZeros.gradients
+        .get(variable)
+        ?.some((value, i) => Number.isNaN(values[i]) && Number.isFinite(value) && value !== 0),
+    );
     return problems.map((problem) =>
-      problem.kind === "not finite"
+      adds && (problem.kind === "not written" || problem.kind === "not finite")
         ? {
-            ...problem,
-            message: `${problem.message}; it is finite when the output begins as zeros: the kernel adds to it (+=), and must write it (=)`,
+            kind: "not finite",
+            message: `${problem.message.split(":", 1)[0] ?? ""}: right only when the output begins as zeros: the kernel adds to it (+=), and must write it (=)`,
           }
         : problem,
     );

@@ -102,6 +102,7 @@ export async function differences(
     lastRow: new Float64Array(count),
   };
   const apart = new Float64Array(count);
+  const [here] = await evaluate([values]);
   const rowLength = dy.length / rows;
   const TOGETHER = 16;
   for (let start = 0; start < count; start += TOGETHER) {
@@ -119,16 +120,21 @@ export async function differences(
       const width = (a: number) =>
         (points[4 * k + a]?.[index] ?? NaN) - (points[4 * k + a + 1]?.[index] ?? NaN);
       const [above, below, halfAbove, halfBelow] = outputs.slice(4 * k, 4 * k + 4);
-      if (!above || !below || !halfAbove || !halfBelow)
+      if (!here || !above || !below || !halfAbove || !halfBelow)
         throw new Error(`differences: expected ${points.length} outputs, got ${outputs.length}`);
       let whole = 0;
       let noise = 0;
+      let bend = 0;
+      let halfBend = 0;
       dy.forEach((weight, j) => {
         const [high, low] = [halfAbove[j] ?? NaN, halfBelow[j] ?? NaN];
         const far = (weight * ((above[j] ?? NaN) - (below[j] ?? NaN))) / width(0);
         const near = (weight * (high - low)) / width(2);
         const term = (4 * near - far) / 3;
         whole += far;
+        const middle = 2 * (here[j] ?? NaN);
+        bend += (weight * ((above[j] ?? NaN) - middle + (below[j] ?? NaN))) / width(0);
+        halfBend += (weight * (high - middle + low)) / width(2);
         if (term === 0) return;
         noise += (weight * Math.max(Math.abs(high), Math.abs(low))) ** 2;
         result.terms[at] = (result.terms[at] ?? 0) + 1;
@@ -142,7 +148,9 @@ export async function differences(
       const rounding = (8 * epsilon * Math.sqrt(noise)) / width(2);
       const distance = (3 / 4) * Math.abs(value - whole); // |D(h) - D(h/2)|
       result.errors[at] = rounding + distance / 2;
-      apart[at] = distance - 2 * rounding;
+      // One-sided differences draw together as the step shrinks, unless there is a kink between them.
+      const kink = Math.abs(halfBend) > 0.75 * Math.abs(bend) ? Math.abs(halfBend) : 0;
+      apart[at] = Math.max(distance, kink) - 4 * rounding;
     });
   }
   const scale = rootMeanSquare(result.values);
