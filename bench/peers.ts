@@ -27,6 +27,8 @@ export interface PeerKind {
   readonly script: string;
   /** What must be installed beside the scripts. */
   readonly packageName?: string;
+  /** Runs on the Dawn that we run on, and says on which adapter; it must be ours. */
+  readonly ourDawn?: boolean;
   readonly environment?: Readonly<Record<string, string>>;
 }
 
@@ -37,8 +39,8 @@ const node = (script: string, packageName: string): PeerKind => ({
   script,
   packageName,
 });
-const tfjs = node("tfjs.mjs", "@tensorflow/tfjs-backend-webgpu");
-const jax = node("jax.mjs", "@jax-js/jax");
+const tfjs = { ...node("tfjs.mjs", "@tensorflow/tfjs-backend-webgpu"), ourDawn: true };
+const jax = { ...node("jax.mjs", "@jax-js/jax"), ourDawn: true };
 
 /** The engines that there are, by the names that `--peers` takes. */
 export const PEERS: Readonly<Record<string, PeerKind>> = {
@@ -135,7 +137,7 @@ export class Peer implements Engine {
   /** Starts the process and has it name its engine and adapter. */
   async start(): Promise<void> {
     const folder = peersFolder();
-    const { command, script, packageName, environment } = this.#kind;
+    const { command, script, packageName, environment, ourDawn } = this.#kind;
     if (packageName && !existsSync(`${folder}/node_modules/${packageName}`))
       throw new Error(`bench --peers: ${this.name} is not installed; run: npm run peers`);
     const program = typeof command === "string" ? command : command();
@@ -150,14 +152,14 @@ export class Peer implements Engine {
     });
     this.#process = { child, lines: createInterface({ input: child.stdout }) };
     const answer = await this.#ask({ kind: "hello" });
-    if (answer.kind === "error")
-      throw new Error(`bench --peers: ${this.name} does not start: ${answer.error}`);
+    if (answer.kind !== "hello") {
+      const why = answer.kind === "error" ? answer.error : "no greeting";
+      throw new Error(`bench --peers: ${this.name} does not start: ${why}`);
+    }
     const { description } = this.#options.adapter;
-    const webgpu = answer.kind === "hello" && answer.engine !== "torch-cpu";
-    const said = answer.kind === "hello" ? answer.adapter : "";
-    if (webgpu && said.includes(":") && said !== description)
+    if (ourDawn && answer.adapter !== description)
       throw new Error(
-        `bench --peers: ${this.name} runs on another adapter: expected ${description}, got ${said}`,
+        `bench --peers: ${this.name} runs on another adapter: expected ${description}, got ${answer.adapter}`,
       );
   }
 
