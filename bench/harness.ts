@@ -1,243 +1,317 @@
-/**
- * Benchmarks: each case is checked against float64 sums first, warmed up, then timed. GPU timestamps where the adapter
- * has them, so that setting up, uploading and reading back stay outside of the times.
- */
-import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import type { Context } from "../src/gpu/context.ts";
-import type { Device } from "../src/gpu/device.ts";
+/** Our engine under measurement: refuses what cannot run before anything does, verifies, then times. */
+import { totalmem } from "node:os";
+import { setTimeout } from "node:timers/promises";
+import type { Context, Dispatch } from "../src/gpu/context.ts";
+import { formatBytes, type Device, type TypedArray } from "../src/gpu/device.ts";
 import type { Program } from "../src/gpu/program.ts";
-import { elementCount, sizeBytes, type Shape, type Tensor } from "../src/tensor.ts";
+import { flat } from "../src/kernels/windows.ts";
+import { sizeBytes, slice, type DType, type Shape, type Tensor } from "../src/tensor.ts";
+import type { Effort, Engine, Measured, NetworkWork, Task } from "./engine.ts";
+import { chosenAlgorithm, unsupportedReason, workloadOf, type Workload } from "./kernels.ts";
+import {
+  inferenceVerifier,
+  networkBytes,
+  openInference,
+  openTrainingStep,
+  verifyTraining,
+  type NetworkRun,
+  type StepLosses,
+} from "./network.ts";
 
-/** One element of an output, recomputed on the host. */
-export interface Sample {
-  readonly value: number;
-  /** Sum of |terms|, for the bound of docs/numerics.md. */
-  readonly absSum: number;
-  readonly terms: number;
+/** Copies of the tensors are used in turn until they exceed any cache: the largest of 2024's GPUs holds 50 to 96 MB. */
+const ROTATED_BYTES = 128 * 1024 * 1024;
+const MOST_COPIES = 16;
+/** A sample below this is made of several runs where only the host's clock tells the time, and for whole networks. */
+const SAMPLE_MS = 40;
+const MOST_RUNS = 32;
+/** A GPU's clock rises under load: warm up at least as long. */
+const WARM_UP_MS = 100;
+/** Never fewer samples, however slow a case is. */
+const LEAST_SAMPLES = 3;
+
+/** Our own kernels on one device. */
+export class Tuningfork implements Engine {
+  readonly name = "tuningfork";
+  readonly #device: Device;
+  /** What the verified training steps lost, for peers to be compared with. */
+  readonly losses = new Map<NetworkWork, StepLosses["losses"]>();
+
+  constructor(device: Device) {
+    this.#device = device;
+  }
+
+  /** Why a task cannot run on this device, in words; undefined where it can. Nothing is allocated. */
+  problem(task: Task): string | undefined {
+    try {
+      return task.work.op === "training_step" || task.work.op === "inference"
+        ? this.#networkProblem(task.work)
+        : this.#kernelProblem(task);
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+
+  #networkProblem(work: NetworkWork): string | undefined {
+    const { total, largest } = networkBytes(work);
+    return this.#tooLarge(largest, total);
+  }
+
+  #kernelProblem(task: Task): string | undefined {
+    const unsupported = unsupportedReason(this.#device, task);
+    if (unsupported !== undefined) return unsupported;
+    const { tensors, record } = workloadOf(this.#device, task);
+    const dry = new DryRun(this.#device);
+    const fakes = Object.entries(tensors).map(
+      ([name, { shape, dtype }]) => [name, dry.scratch(shape, dtype, name)] as const,
+    );
+    record(dry, Object.fromEntries(fakes));
+    return this.#tooLarge(dry.largest, dry.peak);
+  }
+
+  #tooLarge(largest: number, total: number): string | undefined {
+    const { limits, summary } = this.#device;
+    if (largest > limits.maxBufferSize)
+      return `needs a buffer of ${formatBytes(largest)}, and this adapter makes ${formatBytes(limits.maxBufferSize)} at most; use a smaller n`;
+    const memory = Math.min(totalmem(), process.constrainedMemory() || Infinity);
+    if (summary.software && total > memory)
+      return `needs ${formatBytes(total)} of memory, and this machine has ${formatBytes(memory)}; use a smaller n`;
+    return undefined;
+  }
+
+  async time(task: Task, effort: Effort): Promise<Measured> {
+    const { work } = task;
+    try {
+      if (work.op === "training_step" || work.op === "inference")
+        return await this.#timeNetwork(work, effort);
+      return await this.#timeKernel(task, effort);
+    } catch (error) {
+      return { samplesMs: [], error: messageOf(error) };
+    }
+  }
+
+  async #timeKernel(task: Task, effort: Effort): Promise<Measured> {
+    const device = this.#device;
+    const load = workloadOf(device, task);
+    const chosen = chosenAlgorithm(device, task);
+    const copies: Copy[] = [];
+    try {
+      const before = Object.fromEntries(
+        Object.entries(load.tensors).map(([name, { values }]) => [name, values()]),
+      );
+      copies.push(await openCopy(device, load, before));
+      const wrong = await verify(device, load, before, copies[0]!);
+      if (wrong !== undefined) return { samplesMs: [], error: wrong };
+      const wanted = Math.min(MOST_COPIES, Math.ceil(ROTATED_BYTES / copies[0]!.bytes));
+      while (copies.length < wanted)
+        copies.push(await openCopy(device, load, before, copies[0]!.program));
+      const programs = copies.map(({ program }) => program);
+      return { samplesMs: await timePrograms(device, programs, effort), chosen };
+    } finally {
+      for (const { program, tensors } of copies.reverse()) {
+        program.destroy();
+        device.release(...Object.values(tensors));
+      }
+      device.trim();
+    }
+  }
+
+  async #timeNetwork(work: NetworkWork, effort: Effort): Promise<Measured> {
+    const device = this.#device;
+    let run: NetworkRun;
+    if (work.op === "inference") {
+      run = await openInference(device, work);
+      run.submit(0);
+      const { at, check } = inferenceVerifier(work);
+      const answer = await run.answer();
+      const wrong = check(at.map((index) => answer[index]!));
+      if (wrong !== undefined) {
+        run.close();
+        return { samplesMs: [], error: wrong };
+      }
+    } else {
+      const { losses, wrong } = await verifyTraining(device, work);
+      if (wrong !== undefined) return { samplesMs: [], error: wrong };
+      this.losses.set(work, losses);
+      run = await openTrainingStep(device, work);
+    }
+    try {
+      let index = 0;
+      const submit = () => {
+        run.submit(index++);
+      };
+      return { samplesMs: await timeByClock(device, submit, effort) };
+    } finally {
+      run.close();
+    }
+  }
+
+  close(): Promise<void> {
+    this.#device.destroy();
+    return Promise.resolve();
+  }
 }
 
-export interface BenchCase {
-  /** A real layer by name, e.g. `paper.conv2 forward 96x96x32 k5 -> 64`. */
-  readonly name: string;
-  /** Floating-point operations, 2 per multiply-add. */
-  readonly flops: number;
-  /** Shapes of the inputs; they are filled with random numbers in -0.5 to 0.5. */
-  readonly inputs: readonly Shape[];
-  readonly output: Shape;
-  readonly build: (ctx: Context, inputs: readonly Tensor[], output: Tensor) => void;
-  /** What element `index` of the output must be. */
-  readonly sample: (inputs: readonly Float32Array[], index: number) => Sample;
-}
-
-export interface BenchRow {
-  readonly name: string;
-  readonly flops: number;
-  /** Each tensor once. */
+interface Copy {
+  readonly program: Program;
+  readonly tensors: Readonly<Record<string, Tensor>>;
   readonly bytes: number;
-  readonly samples: number;
-  readonly medianMs: number;
-  readonly minMs: number;
-  readonly p90Ms: number;
-  /** GPU time of each shader in the run of the median, in ms. */
-  readonly shaders: Readonly<Record<string, number>>;
 }
 
-const CHECKED_ELEMENTS = 16;
-const LEAST_SAMPLES = 20;
-/** From here on, slow cases stop early: at this many samples or after this time. */
-const LEAST_SLOW_SAMPLES = 5;
-const SLOW_MS = 1000;
+async function openCopy(
+  device: Device,
+  load: Workload,
+  before: Readonly<Record<string, TypedArray>>,
+  scratchFrom?: Program,
+): Promise<Copy> {
+  const tensors: Record<string, Tensor> = {};
+  try {
+    for (const [name, { shape }] of Object.entries(load.tensors))
+      tensors[name] = device.upload(before[name]!, shape, name);
+    const record = (ctx: Context) => {
+      load.record(ctx, tensors);
+    };
+    const program = await device.record("bench", record, scratchFrom);
+    const bytes = Object.values(tensors).reduce((sum, tensor) => sum + sizeBytes(tensor), 0);
+    return { program, tensors, bytes };
+  } catch (error) {
+    device.release(...Object.values(tensors));
+    throw error;
+  }
+}
+
+async function verify(
+  device: Device,
+  load: Workload,
+  before: Readonly<Record<string, TypedArray>>,
+  { program, tensors }: Copy,
+): Promise<string | undefined> {
+  device.submit(program);
+  const outputs: Record<string, TypedArray> = {};
+  for (const name of load.outputs) {
+    const [all] = flat(tensors[name]!);
+    const { checked = all!.shape[0]! } = load;
+    outputs[name] = await device.read(slice(all!, 0, checked));
+  }
+  return load.check(outputs, before);
+}
 
 /**
- * Checks and times one case.
- * @throws Error with the first wrong element, so that a wrong kernel never gets a time
+ * Times programs that do the same on different memory, in turn: by GPU timestamps where there are any, else by the clock.
+ * A sample is the time of one program, in milliseconds.
  */
-export async function runCase(device: Device, bench: BenchCase): Promise<BenchRow> {
-  const values = bench.inputs.map((shape, i) => randomValues(elementCount(shape), i));
-  const inputs = bench.inputs.map((shape, i) =>
-    device.upload(values[i]!, shape, `${bench.name} input ${i}`),
-  );
-  const output = device.upload(
-    new Float32Array(elementCount(bench.output)).fill(NaN),
-    bench.output,
-    `${bench.name} output`,
-  );
-  let program: Program | undefined;
-  try {
-    program = await device.record(bench.name, (ctx) => {
-      bench.build(ctx, inputs, output);
-    });
-    device.submit(program);
-    check(bench, values, await device.readFloats(output));
-    const times = await timeProgram(device, program);
-    return {
-      ...row(bench, times),
-      bytes: [...inputs, output].reduce((s, t) => s + sizeBytes(t), 0),
-    };
-  } finally {
-    program?.destroy();
-    device.release(...inputs, output);
-    device.trim();
-  }
-}
-
-function check(bench: BenchCase, inputs: readonly Float32Array[], output: Float32Array): void {
-  for (let i = 0; i < CHECKED_ELEMENTS; i++) {
-    // The corners, where padding matters, and a spread between them.
-    const index = Math.floor((i * (output.length - 1)) / (CHECKED_ELEMENTS - 1));
-    const { value, absSum, terms } = bench.sample(inputs, index);
-    const bound = 2 ** -23 * Math.sqrt(terms) * absSum;
-    const got = output[index]!;
-    if (!(Math.abs(got - value) <= bound))
-      throw new Error(`element ${index}: expected ${value} +- ${bound}, got ${got}`);
-  }
-}
-
-async function timeProgram(
+export function timePrograms(
   device: Device,
-  program: Program,
-): Promise<{ ms: number; shaders: Record<string, number> }[]> {
-  const times: { ms: number; shaders: Record<string, number> }[] = [];
-  // Predicted from the shortest run: the host sleeps meanwhile, for its polling takes a core from a software adapter.
+  programs: readonly Program[],
+  effort: Effort,
+): Promise<number[]> {
+  let turn = 0;
+  const next = () => programs[turn++ % programs.length]!;
+  if (!device.handle.features.has("timestamp-query"))
+    return timeByClock(
+      device,
+      () => {
+        device.submit(next());
+      },
+      effort,
+    );
+  return sample(async (expectedMs) => {
+    const dispatches = await next().time(expectedMs);
+    return dispatches.reduce((sum, { ms }) => sum + ms, 0);
+  }, effort);
+}
+
+/** Times what `submit` queues, by the clock, several at a time where one is short. A sample is the time of one. */
+function timeByClock(device: Device, submit: () => void, effort: Effort): Promise<number[]> {
+  return sample(async (expectedMs) => {
+    const wanted = expectedMs > 0 ? Math.ceil(SAMPLE_MS / expectedMs) : 1;
+    const runs = Math.min(MOST_RUNS, wanted);
+    const started = performance.now();
+    for (let i = 0; i < runs; i++) submit();
+    const slept = 0.8 * expectedMs * runs;
+    if (slept > 4) await setTimeout(slept);
+    const woken = performance.now();
+    await device.finish();
+    const done = performance.now();
+    // Done before the host looked: the time measured is that of the sleep. Look earlier the next time.
+    if (slept > 4 && done - woken < 0.02 * slept) return undefined;
+    return (done - started) / runs;
+  }, effort);
+}
+
+/**
+ * Warms up, then takes samples until their number or the time is reached.
+ * @param run resolves with the time of one run, or with nothing where it could not be told
+ */
+async function sample(
+  run: (expectedMs: number) => Promise<number | undefined>,
+  { seconds, samples }: Effort,
+): Promise<number[]> {
+  const started = performance.now();
+  const elapsedMs = () => performance.now() - started;
+  // The host sleeps meanwhile, for its polling takes a core from a software adapter: predicted from the shortest run.
   let expectedMs = 0;
-  const started = performance.now();
-  for (let run = 0; ; run++) {
-    const before = performance.now();
-    const dispatches = device.handle.features.has("timestamp-query")
-      ? await program.time(expectedMs)
-      : await timeWhole(device, program, expectedMs);
-    const elapsed = performance.now() - before;
-    expectedMs = run === 0 ? elapsed : Math.min(expectedMs, elapsed);
-    if (run < 2) continue; // warm-up: first use compiles on some adapters
-    const shaders: Record<string, number> = {};
-    for (const { shader, ms } of dispatches) shaders[shader] = (shaders[shader] ?? 0) + ms;
-    times.push({ ms: dispatches.reduce((sum, { ms }) => sum + ms, 0), shaders });
-    const least = performance.now() - started > SLOW_MS ? LEAST_SLOW_SAMPLES : LEAST_SAMPLES;
-    if (times.length >= least && performance.now() - started >= SLOW_MS) return times;
-  }
-}
-
-async function timeWhole(
-  device: Device,
-  program: Program,
-  expectedMs: number,
-): Promise<{ shader: string; ms: number }[]> {
-  const started = performance.now();
-  device.submit(program);
-  await device.finish(expectedMs);
-  return [{ shader: "all, with submission", ms: performance.now() - started }];
-}
-
-function row(
-  bench: BenchCase,
-  times: readonly { ms: number; shaders: Record<string, number> }[],
-): Omit<BenchRow, "bytes"> {
-  const sorted = [...times].sort((a, b) => a.ms - b.ms);
-  const at = (quantile: number) => sorted[Math.round(quantile * (sorted.length - 1))]!;
-  return {
-    name: bench.name,
-    flops: bench.flops,
-    samples: times.length,
-    medianMs: at(0.5).ms,
-    minMs: at(0).ms,
-    p90Ms: at(0.9).ms,
-    shaders: at(0.5).shaders,
+  const take = async (): Promise<number | undefined> => {
+    const ms = await run(expectedMs);
+    if (ms === undefined) expectedMs *= 0.7;
+    else expectedMs = expectedMs > 0 ? Math.min(expectedMs, ms) : ms;
+    return ms;
   };
-}
-
-/** Numbers in -0.5 to 0.5 from a fixed generator, repeated with a prime period: 19 million drawn singly take seconds. */
-export function randomValues(count: number, seed: number): Float32Array {
-  const PERIOD = 65521;
-  let state = seed + 1;
-  const period = Float32Array.from({ length: Math.min(count, PERIOD) }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0; // Numerical Recipes' generator
-    return state / 2 ** 32 - 0.5;
-  });
-  const values = new Float32Array(count);
-  for (let start = 0; start < count; start += PERIOD)
-    values.set(period.subarray(0, Math.min(PERIOD, count - start)), start);
-  return values;
-}
-
-/** Sums products a[i] * b[j] in float64 as a sample. */
-export function sumOfProducts(
-  a: Float32Array,
-  b: Float32Array,
-  pairs: Iterable<readonly [number, number]>,
-): Sample {
-  let value = 0;
-  let absSum = 0;
-  let terms = 0;
-  for (const [i, j] of pairs) {
-    const term = a[i]! * b[j]!;
-    value += term;
-    absSum += Math.abs(term);
-    terms++;
+  // The run that was verified has compiled the shaders; another one tells how long a run takes.
+  do await take();
+  while (elapsedMs() < WARM_UP_MS);
+  const samplesMs: number[] = [];
+  let missed = 0;
+  while (
+    samplesMs.length < LEAST_SAMPLES ||
+    (samplesMs.length < samples && elapsedMs() < seconds * 1000)
+  ) {
+    const ms = await take();
+    if (ms !== undefined) {
+      samplesMs.push(ms);
+      missed = 0;
+    } else if (++missed > 30) throw new Error("no time can be told: every run was done at once");
   }
-  return { value, absSum, terms };
+  return samplesMs;
 }
 
-/** Runs cases one after another and prints a line for each as it comes. Returns the rows, and how many cases failed. */
-export async function runAll(
-  device: Device,
-  cases: readonly BenchCase[],
-  rerun: (name: string) => string,
-): Promise<{ rows: BenchRow[]; failed: number }> {
-  const width = Math.max(...cases.map(({ name }) => name.length));
-  const cells = (name: string, values: readonly string[]) =>
-    [name.padEnd(width), ...values.map((value) => value.padStart(9))].join(" ");
-  console.log(
-    `${cells("case", ["median ms", "min ms", "p90 ms", "GFLOP/s", "GB/s"])}  run again with`,
-  );
-  const rows: BenchRow[] = [];
-  let failed = 0;
-  for (const bench of cases)
-    try {
-      const result = await runCase(device, bench);
-      rows.push(result);
-      const { medianMs, minMs, p90Ms, flops, bytes } = result;
-      const rates = [flops, bytes].map((count) => (count / medianMs / 1e6).toFixed(2));
-      const times = [medianMs, minMs, p90Ms].map((ms) => ms.toFixed(3));
-      console.log(`${cells(bench.name, [...times, ...rates])}  ${rerun(bench.name)}`);
-    } catch (error) {
-      failed++;
-      console.log(
-        `${bench.name.padEnd(width)} FAILED ${error instanceof Error ? error.message : String(error)}`,
+/** Records nothing: sees only what an operation would bind and ask for. */
+class DryRun implements Context {
+  readonly device: Device;
+  /** The largest tensor, and the most that live at the same time, in bytes. */
+  largest = 0;
+  peak = 0;
+  #live = 0;
+
+  constructor(device: Device) {
+    this.device = device;
+  }
+
+  dispatch({ label, tensors }: Dispatch): void {
+    const most = this.device.maxBindingBytes;
+    const tooLarge = tensors.find((tensor) => sizeBytes(tensor) > most);
+    if (tooLarge)
+      throw new Error(
+        `${label}: "${tooLarge.label}" takes ${formatBytes(sizeBytes(tooLarge))}, and one binding holds ${formatBytes(most)} on this adapter; use a smaller shape`,
       );
-    }
-  return { rows, failed };
-}
+  }
 
-/** What the numbers were measured on. */
-export function benchContext(device: Device): Record<string, unknown> {
-  const { maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize } = device.limits;
-  const manifest = new URL("../node_modules/webgpu/package.json", import.meta.url);
-  const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version: string };
-  return {
-    adapter: device.summary,
-    subgroupSize: device.subgroupSize,
-    limits: { maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize },
-    node: process.version,
-    webgpu: version,
-    commit: commit(),
-    timestamps: device.handle.features.has("timestamp-query"),
-  };
-}
+  copy(): void {
+    // Copies have no limit of their own.
+  }
 
-function commit(): string | undefined {
-  try {
-    const cwd = fileURLToPath(new URL("..", import.meta.url));
-    return execFileSync("git", ["describe", "--always", "--dirty"], {
-      cwd,
-      encoding: "utf8",
-    }).trim();
-  } catch {
-    return undefined; // not a checkout
+  scratch(shape: Shape, dtype: DType, label: string): Tensor {
+    const bytes = sizeBytes({ shape, dtype });
+    this.#live += bytes;
+    this.peak = Math.max(this.peak, this.#live);
+    this.largest = Math.max(this.largest, bytes);
+    return { buffer: {} as GPUBuffer, offsetBytes: 0, shape, dtype, label };
+  }
+
+  free(tensor: Tensor): void {
+    this.#live -= sizeBytes(tensor);
   }
 }
 
-export function writeJson(path: string, context: unknown, benchmarks: readonly BenchRow[]): void {
-  writeFileSync(path, `${JSON.stringify({ context, benchmarks }, undefined, 2)}\n`);
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

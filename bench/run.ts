@@ -1,0 +1,294 @@
+/** A benchmark run from its options to its files. */
+import { join } from "node:path";
+import { openDevice, type Device } from "../src/gpu/device.ts";
+import { prepareFolder } from "../src/folders.ts";
+import { measureCeilings } from "./ceilings.ts";
+import { CpuReference } from "./cpu.ts";
+import { PASSES, type Effort, type Engine, type PassName, type Precision } from "./engine.ts";
+import { Tuningfork } from "./harness.ts";
+import {
+  compareRuns,
+  contextOf,
+  csvText,
+  jsonText,
+  readResults,
+  regressions,
+  rowOf,
+  writeText,
+  type BenchContext,
+  type BenchFile,
+  type BenchRow,
+} from "./results.ts";
+import { readSuite, rerunOptions, shapeCase } from "./suite_file.ts";
+import { suiteCases, SUITES } from "./suites.ts";
+import { caseText, comparisonLines, rate, Table } from "./table.ts";
+import {
+  algorithmsOf,
+  OPS,
+  PASSES_OF,
+  type OpName,
+  type SuiteCase,
+  type SuiteTask,
+} from "./work.ts";
+
+/** The options of `tuningfork bench`, as given. */
+export interface BenchOptions {
+  readonly suite?: readonly string[];
+  readonly shape?: string;
+  readonly op?: readonly string[];
+  readonly name?: string;
+  readonly pass?: readonly string[];
+  readonly algorithm: string;
+  readonly precision: string;
+  readonly seconds: number;
+  readonly list: boolean;
+  readonly json?: string;
+  readonly csv?: string;
+  readonly compare?: string;
+  readonly against?: string;
+  readonly threshold: number;
+  readonly reference?: string;
+  readonly out?: string;
+}
+
+/** Where a run says what it finds. */
+export interface BenchHooks {
+  /** A line of the result. */
+  readonly print: (line: string) => void;
+  /** A line for whoever watches. */
+  readonly note: (line: string) => void;
+  readonly progress: (done: number, total: number, secondsLeft: number, text: string) => void;
+  /** Raised by Ctrl-C: the run ends after the case at hand, and writes what it has. */
+  readonly signal: AbortSignal;
+}
+
+/** How a run ended. */
+export type BenchOutcome = "well" | "failed" | "interrupted";
+
+/** No more samples than this, however fast a case is. */
+const MOST_SAMPLES = 200;
+
+/** Runs what the options ask for. @throws Error in one sentence for options that make no run */
+export async function bench(options: BenchOptions, hooks: BenchHooks): Promise<BenchOutcome> {
+  if (options.against !== undefined) return compareFiles(options, hooks);
+  const tasks = tasksOf(options);
+  if (options.list) {
+    for (const task of tasks)
+      hooks.print(
+        `${caseText(task)}  ${task.work.op} ${task.pass} ${task.algorithm} ${task.precision}`,
+      );
+    return "well";
+  }
+  const old = options.compare === undefined ? undefined : readResults(options.compare);
+  if (options.out !== undefined) await prepareFolder(options.out);
+  const device = await openDevice();
+  const ours = new Tuningfork(device);
+  const others: Engine[] = options.reference === undefined ? [] : [new CpuReference()];
+  try {
+    return await measure(device, ours, others, tasks, old, options, hooks);
+  } finally {
+    for (const engine of [...others, ours]) await engine.close();
+  }
+}
+
+function compareFiles(
+  { compare, against = "", threshold }: BenchOptions,
+  { print, note }: BenchHooks,
+): BenchOutcome {
+  if (compare === undefined)
+    throw new Error("bench: --against NEW.json: expected --compare OLD.json beside it");
+  const comparison = compareRuns(readResults(compare), readResults(against));
+  if (comparison.changes.length === 0)
+    throw new Error(`compare: ${compare} and ${against} have no row in common`);
+  for (const warning of comparison.warnings) note(`compare: ${warning}`);
+  for (const line of comparisonLines(comparison, threshold)) print(line);
+  const slower = regressions(comparison, threshold).length;
+  if (slower > 0) note(`${slower} of ${comparison.changes.length} slower than ${threshold} times`);
+  return slower > 0 ? "failed" : "well";
+}
+
+// Options to tasks.
+
+/** The rows to come, in order. @throws Error naming the option that is wrong */
+export function tasksOf(options: BenchOptions): SuiteTask[] {
+  const ops = options.op?.map((op) => oneOf("op", op, OPS));
+  const passes = options.pass?.map((pass) => oneOf("pass", pass, PASSES)) ?? PASSES;
+  const precision = precisionOf(options.precision);
+  const cases = casesOf(options, ops);
+  checkAlgorithm(options.algorithm, cases);
+  const { name = "" } = options;
+  const tasks = cases
+    .filter(({ work, name: own }) => own.includes(name) && (ops?.includes(work.op) ?? true))
+    .flatMap(({ suite, name: own, work }) =>
+      PASSES_OF[work.op]
+        .filter((pass: PassName) => passes.includes(pass))
+        .flatMap((pass) =>
+          algorithmsFor(work.op, options.algorithm).map((algorithm) => ({
+            ...{ suite, name: own, work, pass, algorithm, precision },
+          })),
+        ),
+    );
+  if (tasks.length === 0)
+    throw new Error("bench: no case is left by --op, --pass, --algorithm and --name; see --list");
+  return tasks;
+}
+
+function casesOf({ suite, shape }: BenchOptions, ops: OpName[] | undefined): SuiteCase[] {
+  const cases = shape === undefined ? [] : [shapeCase(ops?.[0] ?? "conv2d", shape)];
+  const suites = suite ?? (shape === undefined ? ["paper"] : []);
+  for (const name of suites) {
+    const known = SUITES.find((candidate) => candidate === name);
+    if (!known && !name.endsWith(".json"))
+      throw new Error(
+        `bench: --suite: expected ${SUITES.join(", ")} or a file ending in .json, got "${name}"`,
+      );
+    cases.push(...(known ? suiteCases(known) : readSuite(name)));
+  }
+  return cases;
+}
+
+function precisionOf(text: string): Precision {
+  const precision = oneOf("precision", text, ["float32", "mixed"] as const);
+  if (precision === "mixed")
+    throw new Error(
+      "bench: --precision mixed: not built yet: kernels compute in float32; leave it out",
+    );
+  return precision;
+}
+
+function oneOf<const T extends string>(option: string, value: string, known: readonly T[]): T {
+  const found = known.find((candidate) => candidate === value);
+  if (found === undefined)
+    throw new Error(`bench: --${option}: expected ${known.join(", ")}, got "${value}"`);
+  return found;
+}
+
+function checkAlgorithm(algorithm: string, cases: readonly SuiteCase[]): void {
+  const known = new Set(cases.flatMap(({ work }) => algorithmsOf(work.op)));
+  if (algorithm !== "auto" && algorithm !== "all" && !known.has(algorithm))
+    throw new Error(
+      `bench: --algorithm: expected ${["auto", "all", ...known].join(", ")}, got "${algorithm}"`,
+    );
+}
+
+/** `all` leaves `auto` to operations that have but one algorithm; a name leaves these out. */
+function algorithmsFor(op: OpName, algorithm: string): readonly string[] {
+  const known = algorithmsOf(op);
+  if (algorithm === "auto") return ["auto"];
+  if (algorithm === "all") return known.length > 0 ? known : ["auto"];
+  return known.includes(algorithm) ? [algorithm] : [];
+}
+
+// The run.
+
+async function measure(
+  device: Device,
+  ours: Tuningfork,
+  others: readonly Engine[],
+  tasks: readonly SuiteTask[],
+  old: BenchFile | undefined,
+  options: BenchOptions,
+  hooks: BenchHooks,
+): Promise<BenchOutcome> {
+  const { print, note, signal } = hooks;
+  const possible = refuseWhatCannotRun(ours, tasks, options, hooks);
+  const ceilings = await measureCeilings(device, Math.min(2, options.seconds));
+  const context = contextOf(device, ceilings);
+  describe(context, note);
+  const table = new Table(
+    possible,
+    possible.flatMap(({ work }) => algorithmsOf(work.op)),
+    others.map(({ name }) => name),
+  );
+  print(table.head);
+  const effort: Effort = { seconds: options.seconds, samples: MOST_SAMPLES };
+  const rows: BenchRow[] = [];
+  const started = performance.now();
+  for (const [done, task] of possible.entries()) {
+    if (signal.aborted) break;
+    const perTask = (performance.now() - started) / 1000 / Math.max(1, done);
+    const secondsLeft = done === 0 ? NaN : perTask * (possible.length - done);
+    hooks.progress(done, possible.length, secondsLeft, `${caseText(task)} ${task.pass}`);
+    const measured: BenchRow[] = [];
+    for (const engine of [ours, ...others])
+      measured.push(rowOf(engine.name, task, await engine.time(task, effort), ceilings));
+    rows.push(...measured);
+    const [own, ...rest] = measured;
+    if (!own) break;
+    print(table.row(task, own, rest));
+    if (own.error !== undefined) note(`  again: tuningfork bench ${rerunOptions(task.work)}`);
+  }
+  for (const line of table.notes(context)) note(line);
+  const file: BenchFile = { context, benchmarks: rows };
+  const slower = await leave(file, old, options, hooks);
+  if (signal.aborted) {
+    note(`interrupted: ${rows.length} rows of what was asked for`);
+    return "interrupted";
+  }
+  const failed = rows.filter(({ engine, ms }) => engine === ours.name && ms === null).length;
+  if (failed > 0) note(`${failed} of ${possible.length} FAILED`);
+  return failed > 0 || slower ? "failed" : "well";
+}
+
+/** Names the tasks that this device cannot run, and returns the others. @throws Error when none is left */
+function refuseWhatCannotRun(
+  ours: Tuningfork,
+  tasks: readonly SuiteTask[],
+  options: BenchOptions,
+  { note }: BenchHooks,
+): SuiteTask[] {
+  const problems = tasks.map((task) => ours.problem(task));
+  const said = new Set<string>();
+  problems.forEach((problem, i) => {
+    if (problem === undefined) return;
+    const task = tasks[i]!;
+    // With --algorithm all, one line for each algorithm and reason would drown the rest.
+    const what = options.algorithm === "all" ? `algorithm ${task.algorithm}` : caseText(task);
+    const line = `left out: ${what} ${task.pass}: ${problem}`;
+    if (!said.has(line)) note(line);
+    said.add(line);
+  });
+  const possible = tasks.filter((_, i) => problems[i] === undefined);
+  if (possible.length === 0)
+    throw new Error(
+      `bench: nothing to run: ${problems.find((problem) => problem !== undefined) ?? ""}`,
+    );
+  return possible;
+}
+
+function describe(context: BenchContext, note: BenchHooks["note"]): void {
+  const { adapter, backend, software, driver, ceilings, node, webgpu, tuningfork } = context;
+  note(
+    `${adapter} (${backend}${software ? ", software: ratios mean something, absolute times little" : ""})`,
+  );
+  note(`driver ${driver}; tuningfork ${tuningfork}, webgpu ${webgpu}, Node ${node}`);
+  note(
+    `ceilings: ${rate(ceilings.gflops)} GFLOP/s multiply-adds, ${rate(ceilings.gbps)} GB/s copy`,
+  );
+}
+
+/** Writes the files and the comparison that were asked for. Resolves true when rows became too slow. */
+async function leave(
+  file: BenchFile,
+  old: BenchFile | undefined,
+  options: BenchOptions,
+  { print, note }: BenchHooks,
+): Promise<boolean> {
+  if (options.json !== undefined) writeText("--json", options.json, jsonText(file));
+  if (options.csv !== undefined) writeText("--csv", options.csv, csvText(file.benchmarks));
+  const comparison = old && compareRuns(old, file);
+  if (comparison) {
+    print("");
+    for (const warning of comparison.warnings) note(`compare: ${warning}`);
+    for (const line of comparisonLines(comparison, options.threshold)) print(line);
+  }
+  if (options.out !== undefined) {
+    // Imported late: the plots take a second to load.
+    const { writeReport } = await import("./report.ts");
+    await writeReport(options.out, file, comparison);
+    note(`open ${join(options.out, "report.html")}`);
+  }
+  const slower = comparison ? regressions(comparison, options.threshold).length : 0;
+  if (slower > 0) note(`${slower} rows slower than ${options.threshold} times`);
+  return slower > 0;
+}

@@ -1,0 +1,30 @@
+/** `tuningfork bench`: every kernel, verified and timed on this adapter. */
+import { bench as run, type BenchOptions } from "../../bench/run.ts";
+import { formatDuration, progressLine } from "./progress.ts";
+import { EXIT_INTERRUPTED, onInterrupt } from "./train.ts";
+
+/** Runs the suites with a progress line, the table on stdout and all else on stderr. Returns the exit code. */
+export async function bench(options: BenchOptions): Promise<number> {
+  const interrupt = onInterrupt();
+  const line = progressLine("bench", interrupt.signal);
+  const write = (stream: NodeJS.WriteStream) => (text: string) => {
+    line.stop(); // the table has the terminal's last line to itself
+    stream.write(`${text}\n`);
+  };
+  try {
+    const outcome = await run(options, {
+      print: write(process.stdout),
+      note: write(process.stderr),
+      progress: (done, total, secondsLeft, text) => {
+        const left = Number.isFinite(secondsLeft) ? `${formatDuration(secondsLeft)} left  ` : "";
+        line.update(done, total, `${left}${text}`);
+      },
+      signal: interrupt.signal,
+    });
+    if (outcome === "interrupted") return EXIT_INTERRUPTED;
+    return outcome === "well" ? 0 : 1;
+  } finally {
+    line.stop();
+    interrupt.stop();
+  }
+}
