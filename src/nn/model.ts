@@ -3,6 +3,8 @@
  */
 import type { Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
+import type { ScratchMemory } from "../gpu/memory_plan.ts";
+import { plannedMemory } from "../gpu/program.ts";
 import { ShapeError } from "../gpu/errors.ts";
 import { Random } from "../random.ts";
 import { elementCount, type Shape, type Tensor } from "../tensor.ts";
@@ -96,6 +98,10 @@ export class Sequential {
     return this.#layers.at(-1) instanceof Softmax;
   }
 
+  get isBuilt(): boolean {
+    return this.#device !== undefined;
+  }
+
   /** The device that `build()` was given. */
   get device(): Device {
     if (!this.#device) throw new Error("model: not built; call build(device, { seed }) first");
@@ -143,24 +149,36 @@ export class Sequential {
     });
   }
 
-  /** Records forward and backward once, only to have their pipelines compiled. */
+  /** Records training and inference once, only to have their pipelines compiled. */
   async #compile(batchSize: number): Promise<void> {
-    const { device } = this;
-    const grads = this.trainableParameters();
-    for (const parameter of grads) parameter.grad = parameter.value;
-    try {
-      const program = await device.record("compile", (ctx) => {
-        const x = ctx.scratch([batchSize, ...this.input], "float32", "x");
-        const step = ctx.scratch([4], "uint32", "step");
-        const pass = { training: true, seed: 0, step };
-        const activations = this.forward(ctx, x, pass);
-        this.backward(ctx, activations, this.logits(activations), pass);
-        this.forward(ctx, x, { training: false, seed: 0 });
-      });
-      program.destroy();
-    } finally {
-      for (const parameter of grads) delete parameter.grad;
-    }
+    const program = await this.device.record("compile", (ctx) => {
+      this.#recordStep(ctx, batchSize);
+      const x = ctx.scratch([batchSize, ...this.input], "float32", "x");
+      this.forward(ctx, x, { training: false, seed: 0 });
+    });
+    program.destroy();
+  }
+
+  /** What the activations and gradients of a training step take, planned and without a plan. @throws when not built */
+  stepMemory(batchSize: number): ScratchMemory {
+    return plannedMemory(this.device, (ctx) => {
+      this.#recordStep(ctx, batchSize);
+    });
+  }
+
+  /** Forward and backward, with the parameters' own memory in place of their gradients'. */
+  #recordStep(ctx: Context, batchSize: number): void {
+    if (this.lowestTrainable() < 0) return;
+    const borrowed = this.trainableParameters().filter(({ grad }) => !grad);
+    for (const parameter of borrowed) parameter.grad = parameter.value;
+    const x = ctx.scratch([batchSize, ...this.input], "float32", "x");
+    const step = ctx.scratch([4], "uint32", "step");
+    const pass = { training: true, seed: 0, step };
+    const activations = this.forward(ctx, x, pass);
+    const dLogits = ctx.scratch(this.logits(activations).shape, "float32", "logits.dx");
+    this.backward(ctx, activations, dLogits, pass);
+    ctx.free(x);
+    for (const parameter of borrowed) delete parameter.grad;
   }
 
   parameters(): Parameter[] {

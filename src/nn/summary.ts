@@ -82,8 +82,19 @@ export function summarize(model: Sequential, batchSize: number): string {
     `parameters         ${integer(total)} (${integer(trainable)} trainable, ${integer(total - trainable)} frozen)`,
     `FLOPs per image    ${(forwardFlops(model) / 1e9).toFixed(3)} GFLOP forward, ${(trainingFlops(model) / 1e9).toFixed(3)} GFLOP in a training step`,
     // A trainable parameter has its value, its gradient and Adamax' two moments.
-    `memory             ${formatBytes(4 * total + 12 * trainable)} parameters, gradients and optimizer; ${formatBytes(activations)} activations at n=${batchSize}`,
+    `memory             ${formatBytes(4 * total + 12 * trainable)} parameters, gradients and optimizer`,
+    `activations        ${activationsLine(model, batchSize, activations)}`,
   ].join("\n");
+}
+
+/** Planned against naive, once a device is there to plan for. */
+function activationsLine(model: Sequential, batchSize: number, outputBytes: number): string {
+  if (!model.isBuilt) return `${formatBytes(outputBytes)} at n=${batchSize}, before planning`;
+  const { naiveBytes, plannedBytes, liveBytes } = model.stepMemory(batchSize);
+  return (
+    `${formatBytes(plannedBytes)} in a training step at n=${batchSize}, gradients of activations included ` +
+    `(${formatBytes(naiveBytes)} without sharing memory, ${formatBytes(liveBytes)} alive at once)`
+  );
 }
 
 const integer = (value: number): string => value.toLocaleString("en-US");

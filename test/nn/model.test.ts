@@ -30,7 +30,11 @@ const parameterBytes = async (device: Device, model: Sequential): Promise<Map<st
 };
 
 /** Runs one training step on the first images of a set; returns what it dispatched. */
-const oneStep = async (device: Device, model: Sequential): Promise<readonly Dispatch[]> => {
+const oneStep = async (
+  device: Device,
+  model: Sequential,
+  gradients?: Map<string, Float32Array>,
+): Promise<readonly Dispatch[]> => {
   const set = stripes(6, 1);
   const images = uploadImages(device, set);
   const training = new TrainingStep(model, {
@@ -48,6 +52,8 @@ const oneStep = async (device: Device, model: Sequential): Promise<readonly Disp
   };
   training.submit(batch, stepState({ step: 0, learningRate: 0.01, beta1: 0.9, slot: 0 }));
   const dispatches = training.largest?.dispatches ?? [];
+  for (const { parameter, grad } of gradients ? training.moments : [])
+    gradients?.set(parameter.name, await device.readFloats(grad));
   await device.finish();
   training.destroy();
   releaseImages(device, images);
@@ -92,6 +98,33 @@ describe("Sequential on a device", () => {
     expect(writes("conv1.weight.grad")).to.equal(true);
     expect(dispatches.some(({ label }) => label.includes("conv2.dx"))).to.equal(true);
     model.destroy();
+  });
+
+  it("computes with leaky ReLUs fused into the layers before them what it does without", async () => {
+    const gradients = [new Map<string, Float32Array>(), new Map<string, Float32Array>()] as const;
+    const shaders: Set<string>[] = [];
+    for (const [i, fuse] of [true, false].entries()) {
+      const model = await new Sequential(TINY).build(device(), { seed: 3, batchSize: 6, fuse });
+      const dispatches = await oneStep(device(), model, gradients[i]);
+      shaders.push(new Set(dispatches.map(({ shader }) => shader)));
+      const { naiveBytes, plannedBytes, liveBytes } = model.stepMemory(32);
+      expect(plannedBytes).to.be.within(liveBytes, naiveBytes / 2);
+      model.destroy();
+    }
+    const [fused, plain] = shaders;
+    for (const shader of ["leaky_relu", "leaky_relu_grad"]) {
+      expect(plain?.has(shader), shader).to.equal(true);
+      expect(fused?.has(shader), shader).to.equal(false);
+    }
+    expect(fused?.has("leaky_relu_bias_grad")).to.equal(true);
+    for (const [name, want] of gradients[1]) {
+      const got = gradients[0].get(name)!;
+      const scale = Math.max(...want.map(Math.abs));
+      want.forEach((value, i) => {
+        // Sums in another order: a few roundings of the largest element.
+        expect(got[i], `${name}[${i}]`).to.be.closeTo(value, 1e-5 * scale);
+      });
+    }
   });
 
   it("stops backward at the lowest trainable layer", async () => {
