@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import type { Device } from "../../src/gpu/device.ts";
 import { conv2dGeometry, type Conv2dGeometry } from "../../src/geometry.ts";
 import {
   chooseConv2dAlgorithm,
@@ -272,25 +273,41 @@ describe("chooseConv2dAlgorithm", () => {
   const g: Conv2dGeometry = conv2dGeometry([1, 8, 8, 32], [3, 3, 32, 64]);
   const device = useDevice();
 
+  const hardware = () => pretend(device(), { software: false, subgroupSize: 32 });
+  const software = (subgroupSize: number) => pretend(device(), { software: true, subgroupSize });
+  const passes: Conv2dPass[] = ["forward", "input_grad", "weight_grad"];
+  const choices = (adapter: Device, geometry: Conv2dGeometry) =>
+    passes.map((pass) => chooseConv2dAlgorithm(adapter, geometry, pass));
+  const all = (algorithm: string) => passes.map(() => algorithm);
+
   it("takes tiles in workgroup memory on hardware", () => {
-    expect(
-      chooseConv2dAlgorithm(pretend(device(), { software: false, subgroupSize: 32 }), g, "forward"),
-    ).to.equal("implicit_gemm");
+    expect(choices(hardware(), g)).to.deep.equal(all("implicit_gemm"));
   });
 
-  it("takes subgroups on a software adapter that has them, where its shaders can", () => {
-    const adapter = pretend(device(), { software: true, subgroupSize: 8 });
-    for (const pass of ["forward", "input_grad", "weight_grad"] as const)
-      expect(chooseConv2dAlgorithm(adapter, g, pass)).to.equal(
-        conv2dUnsupported(adapter, g, pass, "subgroup") === undefined
-          ? "subgroup"
-          : "implicit_gemm",
-      );
+  it("takes subgroups on a software adapter that has them", () => {
+    expect(choices(software(8), g)).to.deep.equal(all("subgroup"));
   });
 
-  it("takes them on a software adapter without subgroups", () => {
-    expect(
-      chooseConv2dAlgorithm(pretend(device(), { software: true, subgroupSize: 0 }), g, "forward"),
-    ).to.equal("implicit_gemm");
+  it("takes tiles on a software adapter without subgroups, or with too large ones", () => {
+    expect(choices(software(0), g)).to.deep.equal(all("implicit_gemm"));
+    expect(choices(software(32), g)).to.deep.equal(all("implicit_gemm"));
+  });
+
+  it("takes a 1x1 kernel for a matrix product, where that takes its channels", () => {
+    const pointwise = conv2dGeometry([1, 8, 8, 32], [1, 1, 32, 64]);
+    expect(choices(hardware(), pointwise)).to.deep.equal(all("gemm_1x1"));
+    expect(choices(software(8), pointwise)).to.deep.equal(all("gemm_1x1"));
+    const odd = conv2dGeometry([1, 8, 8, 3], [1, 1, 3, 64]);
+    expect(choices(hardware(), odd)).to.deep.equal(all("implicit_gemm"));
+  });
+
+  it("takes Winograd's on a software adapter from 64 channels and 32 tiles an image on", () => {
+    const wide = (inC: number, outC: number, size: number, n = 1) =>
+      conv2dGeometry([n, size, size, inC], [3, 3, inC, outC], { padding: "same" });
+    expect(choices(software(8), wide(64, 64, 11))).to.deep.equal(all("winograd"));
+    expect(choices(software(8), wide(64, 60, 11))).to.deep.equal(all("subgroup"));
+    expect(choices(software(8), wide(60, 64, 11))).to.deep.equal(all("subgroup"));
+    expect(choices(software(8), wide(64, 64, 10, 8))).to.deep.equal(all("subgroup"));
+    expect(choices(hardware(), wide(64, 64, 11))).to.deep.equal(all("implicit_gemm"));
   });
 });
