@@ -1,7 +1,13 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect } from "chai";
 import { ShaderError } from "../../src/gpu/errors.ts";
-import { loadShader, packParams, prepareShader, type Constants } from "../../src/gpu/shader.ts";
+import {
+  loadShader,
+  registerShader,
+  packParams,
+  prepareShader,
+  type Constants,
+} from "../../src/gpu/shader.ts";
 
 const SHADERS = new URL("../../shaders/", import.meta.url);
 const KERNELS = new URL("../../src/kernels/", import.meta.url);
@@ -288,4 +294,34 @@ describe("shaders/", () => {
       );
       expect(source).to.match(/^fn main\(/m);
     });
+});
+
+describe("gpu/shader: shaders of other packages", () => {
+  const file = (name: string) => new URL(`../testing/${name}.wgsl`, import.meta.url);
+
+  it("are found under the name that they were registered with", () => {
+    registerShader("other_package_faulty", file("faulty"));
+    registerShader("other_package_faulty", file("faulty")); // once more is no harm
+    const shader = loadShader("other_package_faulty", { FACTOR: 2 });
+    expect(shader.name).to.equal("other_package_faulty");
+    expect(shader.bindings).to.deep.equal(["read", "read_write"]);
+  });
+
+  it("may not take a name of this project's, nor one that is taken", () => {
+    expect(() => {
+      registerShader("leaky_relu", file("faulty"));
+    }).to.throw(ShaderError, /^shader leaky_relu: the name is taken by .*leaky_relu\.wgsl; choose/);
+    registerShader("other_package_taken", file("faulty"));
+    expect(() => {
+      registerShader("other_package_taken", file("another"));
+    }).to.throw(ShaderError, /^shader other_package_taken: the name is taken by .*faulty\.wgsl;/);
+  });
+
+  it("are named by their path when they cannot be read", () => {
+    registerShader("other_package_gone", file("gone"));
+    expect(() => loadShader("other_package_gone", {})).to.throw(
+      ShaderError,
+      /^shader .*testing.gone\.wgsl: cannot be read; was it copied/,
+    );
+  });
 });
