@@ -13,10 +13,18 @@ import {
 } from "../tensor.ts";
 import { openAdapter, type OpenAdapterOptions, type OpenedAdapter } from "./adapter.ts";
 import type { Context } from "./context.ts";
+import {
+  debugSettings,
+  printDevice,
+  printDispatches,
+  printShader,
+  type DebugSettings,
+} from "./debug.ts";
 import { DeviceError, ShaderError, ShapeError } from "./errors.ts";
 import { Profiler, type HostKind, type Recording } from "./profiler.ts";
 import { Program, record } from "./program.ts";
 import { loadShader, type Constants, type Shader } from "./shader.ts";
+import { submitSingly } from "./validate.ts";
 
 export type TypedArray = Float32Array | Int32Array | Uint32Array | Uint8Array;
 
@@ -71,6 +79,7 @@ export interface Traffic {
 
 /** Opens the best adapter there is. @throws DeviceError with the next step when there is none. */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
+  const debug = debugSettings();
   const opened = await openAdapter(options);
   const { adapter } = opened;
   // GPUBufferUsage, GPUMapMode and the other constants of the WebGPU specification.
@@ -92,7 +101,9 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
         { cause },
       );
     });
-  return new Device(opened, handle, options);
+  const device = new Device(opened, handle, options, debug);
+  printDevice(debug, device);
+  return device;
 }
 
 /** A GPU with its pool of buffers, compiled pipelines, queue and first error. `openDevice` makes one; `destroy()` lets the process end. */
@@ -124,10 +135,19 @@ export class Device {
   /** Allocations whose outcome Dawn has not told yet. */
   readonly #allocations = new Set<Promise<void>>();
   #destroyed = false;
+  readonly #debug: DebugSettings;
   /** While a profile is taken. */
   #profiler: Profiler | undefined;
+  /** What debugging has yet to say of submissions. */
+  readonly #reports = new Set<Promise<void>>();
 
-  constructor(opened: OpenedAdapter, handle: GPUDevice, options: DeviceOptions) {
+  constructor(
+    opened: OpenedAdapter,
+    handle: GPUDevice,
+    options: DeviceOptions,
+    debug: DebugSettings,
+  ) {
+    this.#debug = debug;
     this.#instance = { gpu: opened.gpu };
     this.handle = handle;
     this.summary = opened.summary;
@@ -452,6 +472,7 @@ export class Device {
 
   async #compile(shaderName: string, constants: Constants): Promise<Pipeline> {
     const shader = this.shader(shaderName, constants);
+    printShader(this.#debug, shader, constants);
     const label = pipelineKey(shaderName, constants);
     this.handle.pushErrorScope("validation");
     const module = this.handle.createShaderModule({ label, code: shader.code });
@@ -502,11 +523,36 @@ export class Device {
   submit(...programs: readonly Program[]): void {
     this.check();
     const label = programs.map((p) => p.label).join(", ");
-    this.#submit(label, (encoder) => {
-      for (const program of programs) program.encode(encoder, this.#profiler);
-    });
+    if (this.#debug.validate) {
+      const commands = programs.flatMap((program) => program.commands);
+      this.#report(submitSingly(this, commands));
+    } else {
+      const shown = this.#debug.level >= 2 && !this.#profiler;
+      const profiler = shown ? new Profiler(this, "TUNINGFORK_DEBUG") : this.#profiler;
+      this.#submit(label, (encoder) => {
+        for (const program of programs) program.encode(encoder, profiler);
+      });
+      if (shown && profiler)
+        this.#report(
+          profiler.durations().then((spans) => {
+            printDispatches(this.#debug, label, spans);
+            return undefined;
+          }),
+        );
+    }
     this.#submits++;
     this.check();
+  }
+
+  /** Keeps what debugging finds for the next call that checks; `finish()` waits for it. */
+  #report(outcome: Promise<DeviceError | undefined>): void {
+    const report: Promise<void> = outcome
+      .then((fault) => {
+        if (fault) this.#failure ??= fault;
+      })
+      .catch(() => undefined) // the device is lost, and says so itself
+      .finally(() => this.#reports.delete(report));
+    this.#reports.add(report);
   }
 
   /** Submits what `encode` writes; a profile shows both. */
@@ -544,6 +590,11 @@ export class Device {
         "profile: one is being taken already; end it before the next",
         "validation",
       );
+    if (this.#debug.validate)
+      throw new DeviceError(
+        "profile: TUNINGFORK_VALIDATE=1 submits each dispatch alone, which is not worth timing; unset it",
+        "validation",
+      );
     const profiler = new Profiler(this);
     await this.finish();
     await profiler.begin();
@@ -571,6 +622,7 @@ export class Device {
     await this.#sleepMost(expectedMs);
     this.check();
     await this.submittedWorkDone().catch(() => undefined); // lost, as settle() says
+    await Promise.all(this.#reports);
     await this.settle();
   }
 

@@ -17,6 +17,7 @@ import {
 import type { Profiler } from "./profiler.ts";
 import { packParams } from "./shader.ts";
 import { Timestamps } from "./timestamps.ts";
+import type { SingleCommand } from "./validate.ts";
 
 type Command =
   | {
@@ -71,6 +72,30 @@ export class Program {
     return this.#commands.flatMap((command) =>
       command.kind === "dispatch" ? [command.dispatch] : [],
     );
+  }
+
+  /** What it does, command by command. */
+  get commands(): SingleCommand[] {
+    this.expectAlive();
+    return this.#commands.map((command): SingleCommand => {
+      if (command.kind === "copy") {
+        const { from, to } = command;
+        const encode = (encoder: GPUCommandEncoder) => {
+          encodeCopy(encoder, from, to);
+        };
+        return { label: `copy ${from.label}`, scope: "", writes: [to], encode };
+      }
+      const { label, scope = "", tensors } = command.dispatch;
+      const { bindings } = command.pipeline.shader;
+      return {
+        ...{ label, scope, writes: tensors.filter((_, i) => bindings[i] === "read_write") },
+        encode: (encoder) => {
+          const pass = encoder.beginComputePass({ label });
+          encodeDispatch(pass, command);
+          pass.end();
+        },
+      };
+    });
   }
 
   /** Fails once the program, or the one whose scratch memory it shares, was destroyed. @throws DeviceError */
