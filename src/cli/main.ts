@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import type { EvaluateOptions } from "./evaluate.ts";
 import type { InspectOptions } from "./inspect.ts";
 import type { PredictCommandOptions } from "./predict.ts";
+import type { ProfileOptions } from "./profile.ts";
 import type { StudyCommandOptions } from "./study.ts";
 import type { TrainOptions } from "./train.ts";
 
@@ -233,6 +234,36 @@ program
     }),
   );
 
+program
+  .command("profile")
+  .description(
+    "where the time goes: by layer, kernel and dispatch; what changed between two profiles",
+  )
+  .option("--network <file>", "network as JSON; it runs on random images")
+  .option("--batch <n>", "images in one step", positive, 32)
+  .option("--steps <n>", "steps to profile, after as many to warm up", positive, 10)
+  .option("--train", "profile training, the default", false)
+  .option("--infer", "profile inference", false)
+  .option("--seed <n>", "seed of weights and images", integer, 1)
+  .option("--no-ceilings", "do not measure what the adapter can do at most")
+  .option(
+    "--overhead <rounds>",
+    "also run so many rounds with and without the profiler, in turn",
+    positive,
+  )
+  .option("--out <folder>", "where report.html, trace.json and profile.json go")
+  .option("--diff <folders...>", "compare two such folders: the earlier, then the later")
+  .addHelpText(
+    "after",
+    example("tuningfork profile --network networks/quick.json --batch 32 --out out/profile"),
+  )
+  .action(
+    action(async (options: ProfileOptions) => {
+      const { profile } = await import("./profile.ts");
+      return profile(options);
+    }),
+  );
+
 const data = program
   .command("data")
   .description("what data sets are here, and how to get those that are not");
@@ -290,7 +321,9 @@ program
 function report(error: unknown): void {
   const defect =
     !(error instanceof Error) || error instanceof TypeError || error instanceof ReferenceError;
-  console.error(defect || process.env["TUNINGFORK_DEBUG"] ? error : `error: ${error.message}`);
+  console.error(
+    defect || Number(process.env["TUNINGFORK_DEBUG"]) > 0 ? error : `error: ${error.message}`,
+  );
   process.exitCode = 1;
 }
 
