@@ -38,11 +38,25 @@ export async function writeWhole(
   }
 }
 
-/** Writes all of `bytes` at the file's position. */
-export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  const piece = 64 * 1024 * 1024; // a single system call moves less than 2 GiB
+/** `writeWhole` of what a generator yields. @throws InteropError */
+export async function writePieces(
+  path: string,
+  pieces: () => AsyncIterable<Uint8Array>,
+): Promise<void> {
+  await writeWhole(path, async (temporary) => {
+    const file = await open(temporary, "w");
+    try {
+      for await (const piece of pieces()) await writeAll(file, piece);
+    } finally {
+      await file.close();
+    }
+  });
+}
+
+async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  const most = 64 * 1024 * 1024; // a single system call moves less than 2 GiB
   for (let start = 0; start < bytes.length;) {
-    const length = Math.min(piece, bytes.length - start);
+    const length = Math.min(most, bytes.length - start);
     start += (await file.write(bytes, start, length)).bytesWritten;
   }
 }

@@ -1,10 +1,9 @@
 /** A model as an ONNX file: https://onnx.ai/onnx/operators/ has the operators, opset 13. */
-import { open, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Conv2dGeometry, Pool2dGeometry } from "../geometry.ts";
 import { PIXEL_SCALING } from "../nn/weights.ts";
 import { elementCount, type Shape } from "../tensor.ts";
-import { writeAll, writeWhole } from "./files.ts";
+import { writePieces } from "./files.ts";
 import { hwioToOihw } from "./layouts.ts";
 import { bytesOf, openModel, type OpenModel } from "./model_file.ts";
 import {
@@ -22,8 +21,8 @@ export interface OnnxOptions {
   /** Of the images: [batch, h, w, c] (default) or [batch, c, h, w]. */
   readonly layout?: "nhwc" | "nchw";
   /**
-   * Weights of more bytes in all go into a second file, `<path>.data`. Default 1 GiB: a protobuf file ends at 2 GiB, and is
-   * built in memory.
+   * Weights of more bytes in all go into a second file, `<path>.data`. Default 1 GiB: protobuf
+   * messages end at 2 GiB, and some readers sooner.
    */
   readonly maxInlineBytes?: number;
 }
@@ -55,21 +54,22 @@ export async function exportOnnx(
     const dataPath = bytes > maxInlineBytes ? `${onnxPath}.data` : undefined;
     const [height, width, channels] = source.model.input;
     const image = layout === "nhwc" ? [height, width, channels] : [channels, height, width];
-    await writeWhole(onnxPath, async (temporary) => {
-      const encoded = encodeOnnx({
-        ir_version: 7,
-        producer_name: "tuningfork",
-        opset_import: [{ domain: "", version: 13 }],
-        metadata_props: metadataOf(source, layout),
-        graph: {
-          name: "tuningfork",
-          node: nodes,
-          initializer: await (dataPath ? writeExternal(source, dataPath) : inlineTensors(source)),
-          input: [value(INPUT, image)],
-          output: [value(output, [source.model.classCount])],
-        },
-      });
-      await writeFile(temporary, encoded);
+    const header = {
+      ir_version: 7,
+      producer_name: "tuningfork",
+      opset_import: [{ domain: "", version: 13 }],
+      metadata_props: metadataOf(source, layout),
+      graph: {
+        name: "tuningfork",
+        node: nodes,
+        input: [value(INPUT, image)],
+        output: [value(output, [source.model.classCount])],
+      },
+    };
+    const read = (tensor: OnnxTensor) => readTensor(source, tensor);
+    await writePieces(onnxPath, async function* () {
+      if (dataPath === undefined) yield* encodeOnnx(header, tensorsOf(source), read);
+      else yield* encodeOnnx(header, await writeExternal(source, dataPath));
     });
     return { input: INPUT, output, ...(dataPath !== undefined && { dataPath }) };
   } finally {
@@ -185,24 +185,19 @@ const ints = (name: string, values: readonly number[]): OnnxAttribute => ({
   ints: values,
 });
 
-/** The weights one at a time, as ONNX has them: filters OIHW, dense weights as ours. */
-async function* tensors(
-  source: OpenModel,
-): AsyncGenerator<{ name: string; dims: readonly number[]; bytes: Uint8Array }> {
-  for (const { name, shape } of source.parameters) {
-    const values = await source.read(name);
+/** The weights as ONNX has them: filters OIHW, dense weights as ours. */
+function tensorsOf({ parameters }: OpenModel): OnnxTensor[] {
+  return parameters.map(({ name, shape }) => {
     const [kH = 1, kW = 1, inC = 1, outC = 1] = shape;
-    if (shape.length === 4)
-      yield { name, dims: [outC, inC, kH, kW], bytes: bytesOf(hwioToOihw(values, shape)) };
-    else yield { name, dims: shape, bytes: bytesOf(values) };
-  }
+    const dims = shape.length === 4 ? [outC, inC, kH, kW] : shape;
+    return { name, dims, data_type: FLOAT };
+  });
 }
 
-async function inlineTensors(source: OpenModel): Promise<OnnxTensor[]> {
-  const all: OnnxTensor[] = [];
-  for await (const { name, dims, bytes } of tensors(source))
-    all.push({ name, dims, data_type: FLOAT, raw_data: bytes });
-  return all;
+async function readTensor({ parameters, read }: OpenModel, { name }: OnnxTensor) {
+  const values = await read(name);
+  const shape = parameters.find((parameter) => parameter.name === name)?.shape ?? [];
+  return bytesOf(shape.length === 4 ? hwioToOihw(values, shape) : values);
 }
 
 /** ONNX asks for offsets that can be mapped into memory. */
@@ -210,25 +205,19 @@ const PAGE_BYTES = 4096;
 
 /** Writes the weights beside the model: https://onnx.ai/onnx/repo-docs/ExternalData.html */
 async function writeExternal(source: OpenModel, dataPath: string): Promise<OnnxTensor[]> {
-  const all: OnnxTensor[] = [];
-  await writeWhole(dataPath, async (temporary) => {
-    const file = await open(temporary, "w");
-    try {
-      let offset = 0;
-      for await (const { name, dims, bytes } of tensors(source)) {
-        await writeAll(file, bytes);
-        const external = { location: basename(dataPath), offset, length: bytes.length };
-        all.push({
-          ...{ name, dims, data_type: FLOAT, data_location: "EXTERNAL" },
-          external_data: Object.entries(external).map(([key, v]) => ({ key, value: String(v) })),
-        });
-        const padding = -bytes.length & (PAGE_BYTES - 1);
-        await writeAll(file, new Uint8Array(padding));
-        offset += bytes.length + padding;
-      }
-    } finally {
-      await file.close();
+  const placed: OnnxTensor[] = [];
+  await writePieces(dataPath, async function* () {
+    let offset = 0;
+    for (const tensor of tensorsOf(source)) {
+      const bytes = await readTensor(source, tensor);
+      const place = { location: basename(dataPath), offset, length: bytes.length };
+      const entries = Object.entries(place).map(([key, v]) => ({ key, value: String(v) }));
+      placed.push({ ...tensor, data_location: "EXTERNAL", external_data: entries });
+      yield bytes;
+      const padding = new Uint8Array(-bytes.length & (PAGE_BYTES - 1));
+      yield padding;
+      offset += bytes.length + padding.length;
     }
   });
-  return all;
+  return placed;
 }

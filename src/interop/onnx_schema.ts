@@ -3,6 +3,7 @@
  * numbers, without what a network of ours never has (sequences, maps, sparse tensors, training).
  */
 import protobuf from "protobufjs";
+import { elementCount } from "../tensor.ts";
 
 const SCHEMA = `
 syntax = "proto2";
@@ -76,6 +77,9 @@ message ModelProto {
 }
 `;
 
+/** The wire type of messages and bytes. */
+const LENGTH_DELIMITED = 2;
+
 /** `TensorProto.DataType.FLOAT`, which the messages hold as a number. */
 export const FLOAT = 1;
 
@@ -99,7 +103,6 @@ export interface OnnxTensor {
   readonly name: string;
   readonly dims: readonly number[];
   readonly data_type: typeof FLOAT;
-  readonly raw_data?: Uint8Array;
   readonly data_location?: "EXTERNAL";
   readonly external_data?: readonly OnnxEntry[];
 }
@@ -129,14 +132,49 @@ export interface OnnxModel {
   readonly graph: {
     readonly name: string;
     readonly node: readonly OnnxNode[];
-    readonly initializer: readonly OnnxTensor[];
     readonly input: readonly OnnxValue[];
     readonly output: readonly OnnxValue[];
   };
 }
 
-/** The bytes of an ONNX file. */
-export function encodeOnnx(model: OnnxModel): Uint8Array {
-  const type = protobuf.parse(SCHEMA, { keepCase: true }).root.lookupType("onnx.ModelProto");
-  return type.encode(type.fromObject(model)).finish();
+/**
+ * The bytes of an ONNX file in pieces, so that one tensor at a time is in memory. A message's fields may come in any order,
+ * and a message in a message is a tag, a length and its fields: https://protobuf.dev/programming-guides/encoding/
+ * @param tensors the weights; they end the file
+ * @param read gives the bytes of one, unless they are in a file of their own
+ */
+export async function* encodeOnnx(
+  { graph, ...model }: OnnxModel,
+  tensors: readonly OnnxTensor[],
+  read?: (tensor: OnnxTensor) => Promise<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  const { root } = protobuf.parse(SCHEMA, { keepCase: true });
+  const encode = (type: string, message: object): Uint8Array => {
+    const found = root.lookupType(`onnx.${type}`);
+    return found.encode(found.fromObject(message)).finish();
+  };
+  const open = (type: string, field: string, length: number): Uint8Array => {
+    const { id = 0 } = root.lookupType(`onnx.${type}`).fields[field] ?? {};
+    return protobuf.Writer.create()
+      .uint32((id << 3) | LENGTH_DELIMITED)
+      .uint32(length)
+      .finish();
+  };
+  const heads = tensors.map((tensor) => {
+    const fields = encode("TensorProto", tensor);
+    const dataBytes = read ? 4 * elementCount(tensor.dims) : 0;
+    const data = read ? open("TensorProto", "raw_data", dataBytes) : new Uint8Array();
+    const length = fields.length + data.length + dataBytes;
+    const bytes = Buffer.concat([open("GraphProto", "initializer", length), fields, data]);
+    return { tensor, bytes, dataBytes };
+  });
+  const rest = encode("GraphProto", graph);
+  const length = heads.reduce((sum, head) => sum + head.bytes.length + head.dataBytes, rest.length);
+  yield encode("ModelProto", model);
+  yield open("ModelProto", "graph", length);
+  yield rest;
+  for (const { tensor, bytes } of heads) {
+    yield bytes;
+    if (read) yield await read(tensor);
+  }
 }

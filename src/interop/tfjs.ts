@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { makeFolder } from "../folders.ts";
 import { systemReason } from "../system_errors.ts";
 import { elementCount, type Shape } from "../tensor.ts";
-import { expectReadable, InteropError, writeAll, writeWhole } from "./files.ts";
+import { expectReadable, InteropError, writePieces, writeWhole } from "./files.ts";
 import { kerasOfNetwork } from "./keras_config.ts";
 import type { KerasFile, KerasTensor } from "./keras_files.ts";
 import { bytesOf, openModel } from "./model_file.ts";
@@ -164,14 +164,8 @@ export async function exportTfjs(modelPath: string, folder: string): Promise<voi
         { cause },
       );
     });
-    await writeWhole(join(folder, WEIGHTS_FILE), async (temporary) => {
-      const file = await open(temporary, "w");
-      try {
-        for (const { name } of source.parameters)
-          await writeAll(file, bytesOf(await source.read(name)));
-      } finally {
-        await file.close();
-      }
+    await writePieces(join(folder, WEIGHTS_FILE), async function* () {
+      for (const { name } of source.parameters) yield bytesOf(await source.read(name));
     });
     await writeWhole(join(folder, "model.json"), (temporary) =>
       writeFile(temporary, JSON.stringify(json)),
