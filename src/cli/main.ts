@@ -2,6 +2,8 @@
 /** The command line: parses flags and calls one function a command. */
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { EvaluateOptions } from "./evaluate.ts";
+import type { ExportOptions } from "./export.ts";
+import type { ImportOptions } from "./import.ts";
 import type { InspectOptions } from "./inspect.ts";
 import type { PredictCommandOptions } from "./predict.ts";
 import type { ProfileOptions } from "./profile.ts";
@@ -261,6 +263,52 @@ program
     action(async (options: ProfileOptions) => {
       const { profile } = await import("./profile.ts");
       return profile(options);
+    }),
+  );
+
+program
+  .command("export")
+  .description("a model for other frameworks: ONNX, Keras, TensorFlow.js, PyTorch")
+  .requiredOption("--model <file>", "a model that train or import wrote")
+  .option("--onnx <file>", "ONNX: images in, probabilities out")
+  .addOption(
+    new Option("--layout <layout>", "of ONNX' images")
+      .choices(["nhwc", "nchw"] as const)
+      .default("nhwc"),
+  )
+  .option("--keras <file>", "a whole Keras model, .h5")
+  .option("--tfjs <folder>", "model.json and weights.bin of TensorFlow.js")
+  .option("--pytorch <file>", "a state dict, .safetensors, and the module for it, .py")
+  .addHelpText(
+    "after",
+    example("tuningfork export --model out/gz2/model.safetensors --onnx galaxies.onnx"),
+  )
+  .action(
+    action(async (options: ExportOptions) => {
+      const { exportModel } = await import("./export.ts");
+      return exportModel(options);
+    }),
+  );
+
+program
+  .command("import")
+  .description("a model of Keras, TensorFlow.js or PyTorch as one of ours")
+  .requiredOption("--from <file>", ".h5, .keras, model.json, or PyTorch's .safetensors")
+  .option("--network <file>", "network as JSON; needed where the file holds weights alone")
+  .option("--map <file>", "PyTorch: our layers to their modules, as JSON")
+  .option("--classes <names>", "e.g. elliptical,spiral,other (default: 0,1,...)", list)
+  .addOption(cropOption())
+  .requiredOption("--out <file>", "the model to write, .safetensors")
+  .addHelpText(
+    "after",
+    example(
+      "tuningfork import --from model.keras --classes elliptical,spiral --out model.safetensors",
+    ),
+  )
+  .action(
+    action(async (options: ImportOptions) => {
+      const { importModel } = await import("./import.ts");
+      return importModel(options);
     }),
   );
 
