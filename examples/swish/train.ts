@@ -5,22 +5,14 @@ import {
   openDevice,
   predict,
   Random,
+  readNetwork,
   saveModel,
   Sequential,
   type ImageSet,
 } from "tuningfork";
 import "./swish.ts"; // makes the type "Swish" known to networks
 
-const model = new Sequential({
-  input: [8, 8, 1],
-  layers: [
-    { type: "Conv2D", name: "conv1", filters: 4, kernelSize: [3, 3], padding: "same" },
-    { type: "Swish", name: "swish1" },
-    { type: "Flatten", name: "flatten" },
-    { type: "Dense", name: "dense1", units: 2 },
-    { type: "Softmax", name: "softmax" },
-  ],
-});
+const model = new Sequential(readNetwork(new URL("./network.json", import.meta.url).pathname));
 
 const device = await openDevice();
 await model.build(device, { seed: 1, batchSize: 16 });
