@@ -16,7 +16,7 @@ import { checkNetwork } from "../src/nn/network.ts";
 import type { Engine, Measured, NetworkWork, PeerAnswer, PeerRequest, Task } from "./engine.ts";
 import { inferenceVerifier } from "./network.ts";
 import type { BenchRow } from "./results.ts";
-import { isSampled, verifierOf } from "./verify.ts";
+import { isSampled, verifierOf, type Verifier } from "./verify.ts";
 import { padsOf } from "./work.ts";
 
 /** How a peer is started. */
@@ -67,8 +67,8 @@ function pythonWithTorch(): string {
 export interface PeerOptions {
   /** The adapter of our device: WebGPU peers that come up on another one are refused. */
   readonly adapter: AdapterDetails;
-  /** Our losses of the first two steps without dropout, themselves verified. */
-  readonly losses: (work: NetworkWork) => Promise<readonly [number, number]>;
+  /** Our losses of the first two steps without dropout, once they are verified. */
+  readonly losses: (work: NetworkWork) => readonly [number, number] | undefined;
 }
 
 /** True for tasks that peers are asked for: single algorithms and the element-wise operations are ours alone. */
@@ -167,23 +167,27 @@ export class Peer implements Engine {
     const failed = (error: string): Measured => ({ samplesMs: [], error });
     try {
       if (!isComparable(task)) return failed("not in the comparison");
-      const { at, check } = await this.#verifier(task);
+      const verifier = this.#verifier(task);
       if (!this.#process) await this.start();
       const id = this.#requests++;
       const asked = { ...task, work: explicitWork(task.work) };
-      const answer = await this.#ask({ kind: "time", id, task: asked, effort, at });
+      const answer = await this.#ask({ kind: "time", id, task: asked, effort, at: verifier.at });
       if (answer.kind !== "time")
         return failed(answer.kind === "error" ? answer.error : "answered out of turn");
-      const wrong = check(answer.values);
+      const wrong = verifier.check(answer.values);
       return wrong === undefined ? { samplesMs: answer.samplesMs } : failed(wrong);
     } catch (error) {
       return failed(error instanceof Error ? error.message : String(error));
     }
   }
 
-  async #verifier({ work, pass }: Task) {
+  #verifier({ work, pass }: Task): Verifier {
     if (work.op === "inference") return inferenceVerifier(work);
-    if (work.op === "training_step") return lossVerifier(await this.#options.losses(work));
+    if (work.op === "training_step") {
+      const losses = this.#options.losses(work);
+      if (losses) return lossVerifier(losses);
+      throw new Error("not verifiable: our own step has no verified losses");
+    }
     if (isSampled(work)) return verifierOf(work, pass, SLACK);
     throw new Error("not in the comparison");
   }
@@ -284,10 +288,10 @@ function explicitWork(work: Task["work"]): Task["work"] {
 }
 
 /** The first loss and what one step took off it: a wrong gradient shows in the second. */
-function lossVerifier([first, second]: readonly [number, number]) {
+function lossVerifier([first, second]: readonly [number, number]): Verifier {
   return {
     at: [],
-    check: (values: ArrayLike<number>): string | undefined => {
+    check: (values) => {
       const [gotFirst = NaN, gotSecond = NaN] = Array.from(values);
       if (!(Math.abs(gotFirst - first) <= LOSS_TOLERANCE * first))
         return `wrong loss: expected ${first.toPrecision(6)}, got ${gotFirst.toPrecision(6)}`;
@@ -300,68 +304,46 @@ function lossVerifier([first, second]: readonly [number, number]) {
 }
 
 /**
- * Our time of each case and each peer's, as parts of ours: `3.1x` took 3.1 times as long. The last line has the geometric
- * mean of each column; after the table come the reasons of what failed.
+ * What a run says of other engines in the end: their times as parts of ours (3x took three times as long), the geometric
+ * mean and the least of them; the same of the fastest WebGPU engine of each row; and why an engine has no time.
  */
-export function comparisonTable(rows: readonly BenchRow[], ours = "tuningfork"): string {
-  const engines = [...new Set(rows.map(({ engine }) => engine))].filter((name) => name !== ours);
-  const compared = rows.filter((row) => row.engine === ours && others(rows, row).length > 0);
-  const lines = compared.map((row) => {
-    const cells = engines.map((engine) => {
-      const other = others(rows, row).find((candidate) => candidate.engine === engine);
-      return other ? ratioText(ratioOf(row, other), other) : "";
-    });
-    return [
-      `${row.name} ${row.pass}`,
-      row.ms === null ? "FAILED" : `${row.ms.toPrecision(4)} ms`,
-      ...cells,
-    ];
+export function peerSummary(rows: readonly BenchRow[], ours = "tuningfork"): string[] {
+  const ratios = rows.flatMap((row) => {
+    const own = rows.find((candidate) => candidate.engine === ours && isSameCase(candidate, row));
+    if (row.engine === ours || row.ms === null || !own?.ms) return [];
+    return [{ engine: row.engine, what: `${row.name} ${row.pass}`, own, ratio: row.ms / own.ms }];
   });
-  const means = engines.map((engine) => {
-    const ratios = compared.flatMap((row) => {
-      const other = others(rows, row).find((candidate) => candidate.engine === engine);
-      const ratio = other && ratioOf(row, other);
-      return ratio === undefined ? [] : [ratio];
-    });
-    if (ratios.length === 0) return "";
-    const mean = Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
-    return `${mean.toFixed(2)}x of ${ratios.length}`;
+  const peers = [...new Set(ratios.map(({ engine }) => engine))].filter((name) => name !== "cpu");
+  const webgpu = peers.filter((name) => name !== "torch");
+  const fastest = [...new Set(ratios.map(({ own }) => own))].flatMap((row) => {
+    const [first] = ratios
+      .filter(({ own, engine }) => own === row && webgpu.includes(engine))
+      .sort((a, b) => a.ratio - b.ratio);
+    return first ? [first] : [];
   });
-  const table = [["", ours, ...engines], ...lines, ["geometric mean", "", ...means]];
-  const widths =
-    table[0]?.map((_, c) => Math.max(...table.map((row) => row[c]?.length ?? 0))) ?? [];
-  const text = table.map((row) =>
-    row
-      .map((cell, c) => (c === 0 ? cell.padEnd(widths[c] ?? 0) : cell.padStart(widths[c] ?? 0)))
-      .join("  "),
-  );
-  const reasons = compared
-    .flatMap((row) => [row, ...others(rows, row)])
-    .filter(({ error }) => error !== undefined)
-    .map(({ engine, name, pass, error }) => `FAILED ${engine}, ${name} ${pass}: ${error ?? ""}`);
-  return [...text.map((line) => line.trimEnd()), ...reasons].join("\n");
+  return [
+    ...peers.map((name) => `${name}: ${meanText(ratios.filter(({ engine }) => engine === name))}`),
+    ...(webgpu.length > 1 ? [`fastest of ${webgpu.join(", ")}: ${meanText(fastest)}`] : []),
+    ...rows
+      .filter(({ engine, error }) => engine !== ours && error !== undefined)
+      .map(({ engine, name, pass, error }) => `${engine}: FAILED ${name} ${pass}: ${error ?? ""}`),
+  ];
 }
 
-/** The rows of other engines for the same case. */
-function others(
-  rows: readonly BenchRow[],
-  { engine, suite, name, op, pass }: BenchRow,
-): BenchRow[] {
-  return rows.filter(
-    (row) =>
-      row.engine !== engine &&
-      row.suite === suite &&
-      row.name === name &&
-      row.op === op &&
-      row.pass === pass,
-  );
+interface Ratio {
+  readonly what: string;
+  readonly ratio: number;
 }
 
-function ratioOf(ours: BenchRow, other: BenchRow): number | undefined {
-  return ours.ms === null || other.ms === null ? undefined : other.ms / ours.ms;
+/** `5.03x our time, geometric mean of 12; least 2.10x, conv1 forward` */
+function meanText(ratios: readonly Ratio[]): string {
+  const logs = ratios.reduce((sum, { ratio }) => sum + Math.log(ratio), 0);
+  const least = ratios.reduce((a, b) => (b.ratio < a.ratio ? b : a));
+  const mean = Math.exp(logs / ratios.length).toFixed(2);
+  return `${mean}x our time, geometric mean of ${ratios.length}; least ${least.ratio.toFixed(2)}x, ${least.what}`;
 }
 
-function ratioText(ratio: number | undefined, other: BenchRow): string {
-  if (other.ms === null) return "FAILED";
-  return ratio === undefined ? `${other.ms.toPrecision(4)} ms` : `${ratio.toFixed(2)}x`;
+function isSameCase(a: BenchRow, b: BenchRow): boolean {
+  const keys = ["suite", "name", "op", "pass", "algorithm", "precision"] as const;
+  return keys.every((key) => a[key] === b[key]);
 }
