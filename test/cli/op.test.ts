@@ -454,7 +454,7 @@ describe("tuningfork op", () => {
       [
         "conv2d",
         '{"algorithm":"fast"}',
-        'attribute algorithm: expected "direct", "implicit_gemm", "subgroup", got "fast"',
+        'attribute algorithm: expected "direct", "implicit_gemm", "subgroup", "gemm_1x1", "winograd", got "fast"',
       ],
       [
         "conv2d_input_grad",
