@@ -19,9 +19,6 @@ export function workOf(dispatch: ProfiledDispatch): Work {
   };
 }
 
-/** Products of a tile in Winograd's F(2x2,3x3), shaders/conv2d_winograd_gemm.wgsl. */
-const WINOGRAD_POINTS = 16;
-
 /**
  * Operations of the simpler kernels for each element of their output, counted in their formulas; integer work, such as
  * random numbers and indices, is left out. Kernels that only move or test values compute nothing.
@@ -45,10 +42,7 @@ function flopsOf({ shader, params, constants, tensors }: ProfiledDispatch): numb
   const has = (...names: string[]) => names.every((name) => name in params);
   const outputs = tensors.filter(({ access }) => access === "read_write");
   const largest = Math.max(0, ...outputs.map(({ shape }) => elementCount(shape)));
-  if (has("m", "n", "k")) {
-    const points = shader === "conv2d_winograd_gemm" ? WINOGRAD_POINTS : 1;
-    return 2 * param("m") * param("n") * param("k") * points;
-  }
+  if (has("m", "n", "k")) return 2 * param("m") * param("n") * param("k") * param("batch");
   if (shader.startsWith("conv2d") && has("kH", "kW", "inC", "outC", "outH", "outW")) {
     const pixels = params["pixels"] ?? param("n") * param("outH") * param("outW");
     // Between the rows and columns of a strided gradient lie zeros, which the kernel skips.
