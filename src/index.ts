@@ -69,6 +69,13 @@ export { formatProfile } from "./profile/format.ts";
 export { traceOf, type Trace } from "./profile/trace.ts";
 export { writeProfile } from "./profile/write.ts";
 
+export { InteropError } from "./interop/files.ts";
+export { importKeras, type Imported, type ImportOptions } from "./interop/keras.ts";
+export { exportKerasH5 } from "./interop/keras_h5.ts";
+export { exportOnnx, type OnnxOptions, type OnnxSummary } from "./interop/onnx.ts";
+export { exportPytorch, importPytorch, type NameMap } from "./interop/pytorch.ts";
+export { exportTfjs } from "./interop/tfjs.ts";
+
 export { countPerClass, subset, type ImageSet } from "./data/dataset.ts";
 export { DEFAULT_AUGMENTATION, type AugmentOptions } from "./data/augment.ts";
 export { decodeImage } from "./data/galaxy_images.ts";

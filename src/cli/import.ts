@@ -3,9 +3,7 @@ import { extname } from "node:path";
 import { InteropError } from "../interop/files.ts";
 import { importKeras, type Imported } from "../interop/keras.ts";
 import { importPytorch, readNameMap } from "../interop/pytorch.ts";
-import type { Sequential } from "../nn/model.ts";
 import { readNetwork } from "../nn/network.ts";
-import type { ModelInfo } from "../nn/weights.ts";
 
 export interface ImportOptions {
   readonly from: string;
@@ -25,45 +23,27 @@ export async function importModel(options: ImportOptions): Promise<number> {
   return 0;
 }
 
-async function read({ from, network, map, classes, crop, out }: ImportOptions): Promise<Imported> {
-  const ours = network === undefined ? undefined : readNetwork(network);
-  const info = (model: Sequential, metadata: Readonly<Record<string, string>> = {}): ModelInfo => ({
-    classes: checkedClasses(model, classes ?? parseClasses(metadata["classes"])),
-    crop: crop ?? Number(metadata["crop"] ?? 1),
-    dataSet: metadata["data_set"] ?? "unknown",
-  });
+async function read(options: ImportOptions): Promise<Imported> {
+  const { from, map, classes, crop, out } = options;
+  const network = options.network === undefined ? undefined : readNetwork(options.network);
+  const info = { ...(classes && { classes }), ...(crop !== undefined && { crop }) };
   const format = extname(from).toLowerCase();
-  if (format === ".safetensors")
-    return importPytorch(from, out, info, {
-      network: ours,
-      map: map === undefined ? undefined : await readNameMap(map),
-    });
+  if (format === ".safetensors") {
+    const names = map === undefined ? undefined : await readNameMap(map);
+    return importPytorch(from, out, { network, info, map: names });
+  }
   if (map !== undefined)
     throw new InteropError(
       `import ${from}: --map is for PyTorch's .safetensors; Keras' weights are found by the names of layers`,
     );
   if ([".h5", ".hdf5", ".keras", ".json"].includes(format))
-    return importKeras(from, out, info, ours);
+    return importKeras(from, out, { network, info });
   const hint = [".pt", ".pth", ".bin", ".ckpt"].includes(format)
     ? `; in Python: safetensors.torch.save_file(model.state_dict(), "model.safetensors")`
     : "";
   throw new InteropError(
     `import ${from}: expected .h5, .keras, a model.json of TensorFlow.js, or PyTorch's .safetensors, got "${format}"${hint}`,
   );
-}
-
-function parseClasses(text: string | undefined): readonly string[] | undefined {
-  return text === undefined ? undefined : (JSON.parse(text) as string[]);
-}
-
-/** Without names the classes are numbered. */
-function checkedClasses(model: Sequential, names: readonly string[] | undefined): string[] {
-  const count = model.classCount;
-  if (names && names.length !== count)
-    throw new InteropError(
-      `import: expected ${count} names of classes, as many as the model has outputs, got ${names.length}; give --classes again`,
-    );
-  return names ? [...names] : Array.from({ length: count }, (_, index) => String(index));
 }
 
 function notes({ rescales }: Imported): string[] {

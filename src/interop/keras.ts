@@ -8,8 +8,15 @@ import { InteropError, listNames } from "./files.ts";
 import { networkOfKeras } from "./keras_config.ts";
 import type { KerasFile, KerasTensor } from "./keras_files.ts";
 import { openKerasH5, openKerasZip } from "./keras_h5.ts";
-import { parametersOf, writeModel } from "./model_file.ts";
+import { completeInfo, parametersOf, writeModel } from "./model_file.ts";
 import { openTfjs } from "./tfjs.ts";
+
+export interface ImportOptions {
+  /** In place of what the file says itself; needed where that is weights alone. */
+  readonly network?: NetworkConfig | undefined;
+  /** Classes are numbered, and nothing is cropped, unless this or the file says otherwise. */
+  readonly info?: Partial<ModelInfo>;
+}
 
 /** What an import made of a file. */
 export interface Imported {
@@ -23,14 +30,12 @@ export interface Imported {
 /**
  * Makes a model file of a Keras (`.h5`, `.weights.h5`, `.keras`) or TensorFlow.js (`model.json`) model. Weights are found by
  * the names of layers; their layouts are ours already.
- * @param network in place of what the file says itself; needed where that is weights alone
  * @throws InteropError naming layers that are missing, surplus, of another shape, or have no counterpart
  */
 export async function importKeras(
   from: string,
   modelPath: string,
-  info: (model: Sequential) => ModelInfo,
-  network?: NetworkConfig,
+  { network, info = {} }: ImportOptions = {},
 ): Promise<Imported> {
   const where = `import ${from}`;
   const file = await openKeras(from);
@@ -42,7 +47,7 @@ export async function importKeras(
     const described = network ? { network } : networkOfKeras(file.config, where);
     const model = new Sequential(described.network);
     const found = match(model, file, where);
-    await writeModel(modelPath, model, info(model), ({ name }) =>
+    await writeModel(modelPath, model, completeInfo(model, info), ({ name }) =>
       (found.get(name) as KerasTensor).read(),
     );
     return {

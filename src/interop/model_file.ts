@@ -3,6 +3,7 @@ import { checkParameter, modelMetadata, modelOf, type ModelInfo } from "../nn/we
 import type { Sequential } from "../nn/model.ts";
 import { openSafetensors, writeSafetensors } from "../safetensors.ts";
 import type { Shape } from "../tensor.ts";
+import { InteropError, listNames } from "./files.ts";
 
 /** One parameter of a network, as `<layer>.weight` or `<layer>.bias`. */
 export interface HostParameter {
@@ -45,6 +46,29 @@ export async function openModel(path: string): Promise<OpenModel> {
     await file.close();
     throw error;
   }
+}
+
+/**
+ * The facts of a model that comes from elsewhere: what is given, else what its metadata says, else classes by number.
+ * @throws InteropError when there are more or fewer classes than outputs
+ */
+export function completeInfo(
+  model: Sequential,
+  given: Partial<ModelInfo>,
+  metadata: Readonly<Record<string, string>> = {},
+): ModelInfo {
+  const { classCount } = model;
+  const named = metadata["classes"];
+  const classes = given.classes ?? (named && (JSON.parse(named) as string[]));
+  if (classes && classes.length !== classCount)
+    throw new InteropError(
+      `import: expected ${classCount} names of classes, as many as the model has outputs, got ${classes.length}: ${listNames(classes)}; give --classes again`,
+    );
+  return {
+    classes: classes || Array.from({ length: classCount }, (_, index) => String(index)),
+    crop: given.crop ?? Number(metadata["crop"] ?? 1),
+    dataSet: given.dataSet ?? metadata["data_set"] ?? "unknown",
+  };
 }
 
 /**

@@ -5,14 +5,21 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { Sequential } from "../nn/model.ts";
 import { checkNetwork, NetworkError, type NetworkConfig } from "../nn/network.ts";
-import { modelMetadata, type ModelInfo } from "../nn/weights.ts";
+import { modelMetadata } from "../nn/weights.ts";
 import { openSafetensors, writeSafetensors, type SafetensorsFile } from "../safetensors.ts";
 import { systemReason } from "../system_errors.ts";
 import { formatShape, type Shape } from "../tensor.ts";
 import { InteropError, listNames, writeWhole } from "./files.ts";
-import type { Imported } from "./keras.ts";
+import type { Imported, ImportOptions } from "./keras.ts";
 import { denseFromTorch, denseToTorch, hwioToOihw, oihwToHwio } from "./layouts.ts";
-import { bytesOf, openModel, parametersOf, writeModel, type HostParameter } from "./model_file.ts";
+import {
+  bytesOf,
+  completeInfo,
+  openModel,
+  parametersOf,
+  writeModel,
+  type HostParameter,
+} from "./model_file.ts";
 import { pytorchModule } from "./pytorch_module.ts";
 import { stepsOf } from "./steps.ts";
 
@@ -106,27 +113,31 @@ export async function readNameMap(path: string): Promise<NameMap> {
 /**
  * Makes a model file of a PyTorch state dict. Names are matched by `map`, else by their being ours, else by shape; of modules
  * of one shape, which differ by number alone (`features.0`, `features.3`), in that order.
- * @param options.network may be left out for files that `exportPytorch` wrote
+ * The network may be left out for files that `exportPytorch` wrote.
  * @throws CheckpointError, InteropError naming tensors that are missing, surplus or of another shape
  */
 export async function importPytorch(
   from: string,
   modelPath: string,
-  info: (model: Sequential, metadata: Readonly<Record<string, string>>) => ModelInfo,
-  options: { network?: NetworkConfig | undefined; map?: NameMap | undefined } = {},
+  { network, map, info = {} }: ImportOptions & { readonly map?: NameMap | undefined } = {},
 ): Promise<Imported> {
   const where = `import ${from}`;
   const file = await openSafetensors(from);
   try {
-    const model = new Sequential(options.network ?? networkInside(file, where));
+    const model = new Sequential(network ?? networkInside(file, where));
     const parameters = torchParameters(model);
-    const found = matchNames(parameters, file, options.map, where);
-    await writeModel(modelPath, model, info(model, file.metadata), async ({ name }) => {
-      const parameter = parameters.find((candidate) => candidate.name === name);
-      const values = await file.read(found.get(name) ?? "", { toFloat32: true });
-      const floats = values instanceof Float32Array ? values : Float32Array.from(values);
-      return parameter ? fromTorch(floats, parameter) : floats;
-    });
+    const found = matchNames(parameters, file, map, where);
+    await writeModel(
+      modelPath,
+      model,
+      completeInfo(model, info, file.metadata),
+      async ({ name }) => {
+        const parameter = parameters.find((candidate) => candidate.name === name);
+        const values = await file.read(found.get(name) ?? "", { toFloat32: true });
+        const floats = values instanceof Float32Array ? values : Float32Array.from(values);
+        return parameter ? fromTorch(floats, parameter) : floats;
+      },
+    );
     return { model, mapping: [...found].map(([ours, theirs]) => ({ ours, theirs })) };
   } finally {
     await file.close();

@@ -28,7 +28,7 @@ import {
 } from "./models.ts";
 
 const fixture = (name: string): string => new URL(`../fixtures/${name}`, import.meta.url).pathname;
-const info = () => INFO;
+const info = INFO;
 
 interface Outputs {
   readonly images: number[];
@@ -66,14 +66,16 @@ describe("importKeras", () => {
     it(`${name}: our probabilities are those of Keras`, async () => {
       const outputs = kerasOutputs();
       const network = needsNetwork ? fixtureNetwork() : undefined;
-      await importKeras(fixture(name), model(), info, network);
+      await importKeras(fixture(name), model(), { info, network });
       const ours = await ourProbabilities(device(), model(), outputs.set);
       expect(largestDifference(ours, outputs[kind].flat())).to.be.below(1e-5);
     });
 
   it("says whether the file scales pixels itself", async () => {
-    expect(await importKeras(fixture("keras.h5"), model(), info)).to.contain({ rescales: true });
-    const plain = await importKeras(fixture("keras_functional.keras"), model(), info);
+    expect(await importKeras(fixture("keras.h5"), model(), { info })).to.contain({
+      rescales: true,
+    });
+    const plain = await importKeras(fixture("keras_functional.keras"), model(), { info });
     expect(plain).to.contain({ rescales: false });
   });
 
@@ -85,8 +87,11 @@ describe("importKeras", () => {
     for (const key of ["conv2d", "conv2d_1", "conv2d_2", "dense", "dense_1"])
       (file.get(`layers/${key}/vars`) as Group).delete_attribute("name");
     file.close();
-    await importKeras(at("numbered.weights.h5"), model(), info, fixtureNetwork());
-    await importKeras(fixture("keras.h5"), at("named.safetensors"), info, fixtureNetwork());
+    await importKeras(at("numbered.weights.h5"), model(), { info, network: fixtureNetwork() });
+    await importKeras(fixture("keras.h5"), at("named.safetensors"), {
+      info,
+      network: fixtureNetwork(),
+    });
     expect(readFileSync(model()).equals(readFileSync(at("named.safetensors")))).to.be.true;
   });
 
@@ -150,14 +155,14 @@ describe("importKeras", () => {
       const theirs = theirModel();
       const images = randomImages(4, [9, 8, 3]);
       const wanted = theirs.predict(tf.tensor4d(scaled(images), [4, 9, 8, 3])) as tf.Tensor;
-      await importKeras(await saveTfjs(theirs, 300), model(), info);
+      await importKeras(await saveTfjs(theirs, 300), model(), { info });
       const ours = await ourProbabilities(device(), model(), images);
       expect(largestDifference(ours, await wanted.data())).to.be.below(1e-5);
     });
 
     it("refuses files of weights that are short, missing or quantized, and graph models", async () => {
       const json = await saveTfjs(theirModel(), 300);
-      const refusal = () => rejection(importKeras(json, model(), info));
+      const refusal = () => rejection(importKeras(json, model(), { info }));
       truncateSync(at("group1-shard1.bin"), 299);
       expect(await refusal()).to.match(/expected \d+ bytes in group1-shard1.bin,.*got \d+; copy/);
       const text = readFileSync(json, "utf8");
@@ -178,7 +183,7 @@ describe("importKeras", () => {
     const network = fixtureNetwork();
     const changed = (layers: NetworkConfig["layers"]): NetworkConfig => ({ ...network, layers });
     const refusal = (file: string, own?: NetworkConfig) =>
-      rejection(importKeras(file, model(), info, own));
+      rejection(importKeras(file, model(), { info, network: own }));
 
     it("names layers that are missing and surplus", async () => {
       const renamed = changed(
@@ -261,7 +266,7 @@ describe("exportKerasH5 and exportTfjs", () => {
       await exportTfjs(at("model.safetensors"), at("web"));
       const first = await readSafetensors(at("model.safetensors"));
       for (const file of ["model.h5", "web/model.json"]) {
-        await importKeras(at(file), at("again.safetensors"), info);
+        await importKeras(at(file), at("again.safetensors"), { info });
         const again = await readSafetensors(at("again.safetensors"));
         expect(again).to.deep.equal(first);
       }

@@ -27,7 +27,7 @@ import {
 const fixture = (name: string): string => new URL(`../fixtures/${name}`, import.meta.url).pathname;
 const STATE_DICT = fixture("pytorch_model.safetensors");
 const SCRIPT = new URL("../../scripts/pytorch_interop.py", import.meta.url).pathname;
-const info = () => INFO;
+const info = INFO;
 
 async function fixtureOutputs() {
   const { metadata, tensors } = await readSafetensors(fixture("pytorch_outputs.safetensors"));
@@ -64,7 +64,7 @@ describe("importPytorch", () => {
 
   it("our probabilities are those of PyTorch: filters, dense weights, the order of Flatten", async () => {
     const { network, set, probabilities } = await fixtureOutputs();
-    const { mapping } = await importPytorch(STATE_DICT, model(), info, { network });
+    const { mapping } = await importPytorch(STATE_DICT, model(), { info, network });
     expect(mapping.map(({ ours, theirs }) => `${ours} ${theirs}`)).to.deep.equal([
       ...["conv1.weight features.0.weight", "conv1.bias features.0.bias"],
       ...["conv2.weight features.2.weight", "conv2.bias features.2.bias"],
@@ -79,7 +79,7 @@ describe("importPytorch", () => {
 
   it("takes names from a map, of layers and of single parameters", async () => {
     const { network } = await fixtureOutputs();
-    await importPytorch(STATE_DICT, model(), info, { network });
+    await importPytorch(STATE_DICT, model(), { info, network });
     const map = {
       ...{ conv1: "features.0", conv2: "features.2", conv3: "features.4", conv4: "features.10" },
       ...{ "dense1.weight": "classifier.2.weight", "dense1.bias": "classifier.2.bias" },
@@ -87,7 +87,8 @@ describe("importPytorch", () => {
     };
     writeFileSync(at("map.json"), JSON.stringify(map));
     const again = at("again.safetensors");
-    await importPytorch(STATE_DICT, again, info, {
+    await importPytorch(STATE_DICT, again, {
+      info,
       network,
       map: await readNameMap(at("map.json")),
     });
@@ -104,12 +105,12 @@ describe("importPytorch", () => {
         tensors.delete(`features.10.${part}`);
       }
     });
-    expect(await rejection(importPytorch(file, model(), info, { network }))).to.contain(
+    expect(await rejection(importPytorch(file, model(), { info, network }))).to.contain(
       'body, stem have one shape and no order; say which is "conv2" with --map FILE.json',
     );
     const map = { conv2: "body", conv4: "stem", conv1: "features.0", conv3: "features.4" };
     const all = { ...map, dense1: "classifier.2", dense2: "classifier.4" };
-    await importPytorch(file, model(), info, { network, map: all });
+    await importPytorch(file, model(), { info, network, map: all });
   });
 
   describe("with files that do not fit", () => {
@@ -117,7 +118,7 @@ describe("importPytorch", () => {
       const { network } = await fixtureOutputs();
       const layers = network.layers.map((l) => (l.name === "dense2" ? { ...l, ...change } : l));
       const own: NetworkConfig = { ...network, layers };
-      return rejection(importPytorch(file, model(), info, { network: own, ...options }));
+      return rejection(importPytorch(file, model(), { info, network: own, ...options }));
     };
 
     it("names tensors that are missing and surplus", async () => {
@@ -161,15 +162,15 @@ describe("importPytorch", () => {
     });
 
     it("refuses a file without a network, one of ours, and a truncated one", async () => {
-      expect(await rejection(importPytorch(STATE_DICT, model(), info))).to.contain(
+      expect(await rejection(importPytorch(STATE_DICT, model(), { info }))).to.contain(
         "does not say how its layers are connected; give the network with --network FILE.json",
       );
       await writeRandomModel(device(), model(), WINDOWS);
-      expect(await rejection(importPytorch(model(), at("m.safetensors"), info))).to.contain(
+      expect(await rejection(importPytorch(model(), at("m.safetensors"), { info }))).to.contain(
         "is a model of tuningfork already",
       );
       truncateSync(model(), 900);
-      expect(await rejection(importPytorch(model(), at("m.safetensors"), info))).to.match(
+      expect(await rejection(importPytorch(model(), at("m.safetensors"), { info }))).to.match(
         /truncated: .*; copy or save it again/,
       );
     });
@@ -210,7 +211,7 @@ describe("exportPytorch", () => {
     it(`comes back the same, with network and classes: ${name}`, async () => {
       await writeRandomModel(device(), at("model.safetensors"), network);
       await exportPytorch(at("model.safetensors"), at("torch.safetensors"));
-      await importPytorch(at("torch.safetensors"), at("again.safetensors"), info);
+      await importPytorch(at("torch.safetensors"), at("again.safetensors"));
       const first = await readSafetensors(at("model.safetensors"));
       expect(await readSafetensors(at("again.safetensors"))).to.deep.equal(first);
     });
@@ -218,7 +219,7 @@ describe("exportPytorch", () => {
 
   it("gives back the state dict that came in", async () => {
     const { network } = await fixtureOutputs();
-    const { mapping } = await importPytorch(STATE_DICT, at("m.safetensors"), info, { network });
+    const { mapping } = await importPytorch(STATE_DICT, at("m.safetensors"), { info, network });
     await exportPytorch(at("m.safetensors"), at("torch.safetensors"));
     const before = await readSafetensors(STATE_DICT);
     const after = await readSafetensors(at("torch.safetensors"));
