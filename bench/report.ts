@@ -12,9 +12,10 @@ import {
   svgToPng,
 } from "../src/study/svg.ts";
 import type { Ceilings } from "./ceilings.ts";
-import { PASSES } from "./engine.ts";
+import { PASSES, type Work } from "./engine.ts";
 import { isWide, shareOf, type BenchFile, type BenchRow, type Comparison } from "./results.ts";
 import { digits, rate } from "./table.ts";
+import { shapeText } from "./work.ts";
 
 const text = escapeXml;
 
@@ -116,6 +117,7 @@ export function rooflinePlot(rows: readonly BenchRow[], ceilings: Ceilings): Pro
     mark: { type: "text", fontSize: 11, color: MUTED_COLOUR, ...style },
     encoding: { ...encoding, text: { field: "text" } },
   });
+  const passes = PASSES.filter((pass) => points.some((point) => point.pass === pass));
   const kinds = ["conv2d", "dense", "whole network", "other"].filter((kind) =>
     points.some((point) => point.kind === kind),
   );
@@ -147,7 +149,10 @@ export function rooflinePlot(rows: readonly BenchRow[], ceilings: Ceilings): Pro
             field: "pass",
             type: "nominal",
             title: null,
-            scale: { domain: PASSES, range: PASS_COLOURS },
+            scale: {
+              domain: passes,
+              range: passes.map((pass) => PASS_COLOURS[PASSES.indexOf(pass)]),
+            },
             legend: { orient: "top", direction: "horizontal", symbolOpacity: 1 },
           },
           shape: {
@@ -272,6 +277,7 @@ function reportPage(
 <title>${text(title)}</title>
 <link rel="icon" href="data:,">
 <style>${PAGE_STYLE}
+.facts{grid-template-columns:repeat(4,1fr)}@media (max-width:40rem){.facts{grid-template-columns:1fr 1fr}}
 .failed td{color:var(--warn)}.bar{display:inline-block;height:.55rem;background:var(--accent);border-radius:2px;margin-right:.4rem}</style>
 </head>
 <body>
@@ -314,12 +320,11 @@ ${rows.map((row) => tableRow(row, engines)).join("\n")}
 }
 
 function tableRow(row: BenchRow, engines: boolean): string {
-  const { engine, name, shape, pass, algorithm, chosen, ms, p10, p90, samples } = row;
-  const sizes = Object.entries(shape).map(([key, value]) => `${key} ${JSON.stringify(value)}`);
+  const { engine, name, pass, algorithm, chosen, ms, p10, p90, samples } = row;
   const start = [
     ...(engines ? [`<td>${text(engine)}</td>`] : []),
     `<th scope="row" class="name">${text(name)}</th>`,
-    `<td class="small">${text(sizes.join(", "))}</td>`,
+    `<td class="small name">${text(sizesText(row))}</td>`,
     `<td>${text(pass)}</td>`,
     `<td>${text(chosen ?? algorithm)}</td>`,
   ].join("");
@@ -332,6 +337,11 @@ function tableRow(row: BenchRow, engines: boolean): string {
   ].map((cell) => `<td class="n">${cell}</td>`);
   const bar = `<span class="bar" style="width:${Math.min(100, share).toFixed(0)}px"></span>`;
   return `<tr>${start}${cells.join("")}<td>${row.bound}</td><td class="name">${bar}${share.toFixed(share < 10 ? 1 : 0)} %</td></tr>`;
+}
+
+function sizesText({ op, shape }: BenchRow): string {
+  if (!Array.isArray(shape["input"])) return shapeText({ op, ...shape } as Work);
+  return [shape["n"], ...(shape["input"] as number[])].join("x");
 }
 
 function comparisonTable({ changes, warnings }: Comparison): string {

@@ -37,17 +37,18 @@ export function readSuite(path: string): SuiteCase[] {
   return cases.map((entry: unknown, index) => {
     const at = `${where}: cases[${index}]`;
     if (!isObject(entry)) throw new Error(`${at}: expected an object, got ${brief(entry)}`);
-    const { op = "conv2d", name = `case${index + 1}`, ...sizes } = entry;
+    const { op = "conv2d", name, ...sizes } = entry;
     const known = OPS.find((candidate) => candidate === op);
     if (!known) throw new Error(`${at}: op: expected ${OPS.join(", ")}, got ${brief(op)}`);
-    if (typeof name !== "string" || !/^[\w.-]+$/.test(name) || names.has(name))
+    const label = name ?? `${known}${index + 1}`;
+    if (typeof label !== "string" || !/^[\w.-]+$/.test(label) || names.has(label))
       throw new Error(
-        `${at}: name: expected letters, digits, _ . and -, no two alike, got ${brief(name)}`,
+        `${at}: name: expected letters, digits, _ . and -, no two alike, got ${brief(label)}`,
       );
-    names.add(name);
+    names.add(label);
     return {
       suite: basename(path, ".json"),
-      name,
+      name: label,
       work: workFrom(at, known, sizes, dirname(path)),
     };
   });

@@ -82,7 +82,7 @@ export interface Verifier {
   /** Flat indices of the elements that are checked. */
   readonly at: readonly number[];
   /** What is wrong with the values at these elements, in words; undefined when they are right. */
-  check(values: ArrayLike<number>): string | undefined;
+  readonly check: (values: ArrayLike<number>) => string | undefined;
 }
 
 const CHECKED_ELEMENTS = 24;
