@@ -118,6 +118,8 @@ export interface Measured {
 /** An engine on this machine: ours, or a peer in a process of its own. */
 export interface Engine {
   readonly name: string;
+  /** False for tasks that it is not asked for; an engine without it takes all. */
+  takes?(task: Task): boolean;
   /** Verifies one task, then times it. Resolves with `error` rather than rejecting, so that a run goes on. */
   time(task: Task, effort: Effort): Promise<Measured>;
   /** Frees the device or ends the process. */

@@ -27,6 +27,7 @@ export interface PeerKind {
   readonly script: string;
   /** What must be installed beside the scripts. */
   readonly packageName?: string;
+  readonly forwardOnly?: boolean;
   /** Runs on the Dawn that we run on, and says on which adapter; it must be ours. */
   readonly ourDawn?: boolean;
   readonly environment?: Readonly<Record<string, string>>;
@@ -48,7 +49,7 @@ export const PEERS: Readonly<Record<string, PeerKind>> = {
   "tfjs-split": { ...tfjs, environment: SPLIT },
   jax,
   "jax-split": { ...jax, environment: SPLIT },
-  ort: node("ort.mjs", "onnxruntime-node"),
+  ort: { ...node("ort.mjs", "onnxruntime-node"), forwardOnly: true },
   torch: { command: pythonWithTorch, script: "torch_peer.py" },
 };
 
@@ -69,10 +70,12 @@ export interface PeerOptions {
   readonly adapter: AdapterDetails;
   /** Our losses of the first two steps without dropout, once they are verified. */
   readonly losses: (work: NetworkWork) => readonly [number, number] | undefined;
+  /** Raised by Ctrl-C: ends what a peer is about. */
+  readonly signal?: AbortSignal;
 }
 
-/** True for tasks that peers are asked for: single algorithms and the element-wise operations are ours alone. */
-export function isComparable({ work, algorithm, precision }: Task): boolean {
+/** True for tasks that peers can be asked for: single algorithms and the element-wise operations are ours alone. */
+function isComparable({ work, algorithm, precision }: Task): boolean {
   const ops: readonly string[] = ["conv2d", "dense", "training_step", "inference"];
   return ops.includes(work.op) && algorithm === "auto" && precision === "float32";
 }
@@ -163,10 +166,13 @@ export class Peer implements Engine {
       );
   }
 
+  takes(task: Task): boolean {
+    return isComparable(task) && !(this.#kind.forwardOnly && task.pass !== "forward");
+  }
+
   async time(task: Task, effort: Parameters<Engine["time"]>[1]): Promise<Measured> {
     const failed = (error: string): Measured => ({ samplesMs: [], error });
     try {
-      if (!isComparable(task)) return failed("not in the comparison");
       const verifier = this.#verifier(task);
       if (!this.#process) await this.start();
       const id = this.#requests++;
@@ -198,10 +204,13 @@ export class Peer implements Engine {
     if (!running) throw new Error(`${this.name}: not running`);
     const { child, lines } = running;
     child.stdin?.write(`${JSON.stringify(request)}\n`);
-    const ended = new AbortController();
+    const { signal } = this.#options;
+    const kill = () => child.kill("SIGKILL");
+    signal?.addEventListener("abort", kill);
+    let late = false as boolean; // set by a timer, which the compiler does not see
     const patience = setTimeout(() => {
-      ended.abort();
-      child.kill("SIGKILL");
+      late = true;
+      kill();
     }, PATIENCE_MS);
     try {
       const line = await new Promise<string | undefined>((settle) => {
@@ -212,10 +221,11 @@ export class Peer implements Engine {
       });
       if (line !== undefined) return JSON.parse(line) as PeerAnswer;
       this.#process = undefined;
-      if (ended.signal.aborted) throw new Error(`no answer within ${PATIENCE_MS / 60_000} minutes`);
+      if (late) throw new Error(`no answer within ${PATIENCE_MS / 60_000} minutes`);
       throw new Error(await howItEnded(child, this.#lastLines));
     } finally {
       clearTimeout(patience);
+      signal?.removeEventListener("abort", kill);
       lines.removeAllListeners();
     }
   }

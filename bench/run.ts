@@ -19,6 +19,7 @@ import {
   type BenchFile,
   type BenchRow,
 } from "./results.ts";
+import { openPeers, peerSummary } from "./peers.ts";
 import { readSuite, rerunOptions, shapeCase } from "./suite_file.ts";
 import { suiteCases, SUITES } from "./suites.ts";
 import { caseText, comparisonLines, rate, Table } from "./table.ts";
@@ -48,6 +49,7 @@ export interface BenchOptions {
   readonly against?: string;
   readonly threshold: number;
   readonly reference?: string;
+  readonly peers?: readonly string[];
   readonly out?: string;
 }
 
@@ -85,6 +87,12 @@ export async function bench(options: BenchOptions, hooks: BenchHooks): Promise<B
   const ours = new Tuningfork(device);
   const others: Engine[] = options.reference === undefined ? [] : [new CpuReference()];
   try {
+    if (options.peers) {
+      const { summary: adapter } = device;
+      const { signal } = hooks;
+      const losses = ours.losses.get.bind(ours.losses);
+      others.push(...(await openPeers(options.peers, { adapter, losses, signal })));
+    }
     return await measure(device, ours, others, tasks, old, options, hooks);
   } finally {
     for (const engine of [...others, ours]) await engine.close();
@@ -202,6 +210,7 @@ async function measure(
   );
   print(table.head);
   const effort: Effort = { seconds: options.seconds, samples: MOST_SAMPLES };
+  const engines: readonly Engine[] = [ours, ...others];
   const rows: BenchRow[] = [];
   const started = performance.now();
   for (const [done, task] of possible.entries()) {
@@ -210,15 +219,21 @@ async function measure(
     const secondsLeft = done === 0 ? NaN : perTask * (possible.length - done);
     hooks.progress(done, possible.length, secondsLeft, `${caseText(task)} ${task.pass}`);
     const measured: BenchRow[] = [];
-    for (const engine of [ours, ...others])
-      measured.push(rowOf(engine.name, task, await engine.time(task, effort), ceilings));
+    for (const engine of engines) {
+      if (engine.takes?.(task) === false) continue;
+      const answer = await engine.time(task, effort);
+      if (hooks.signal.aborted && answer.error !== undefined) break; // a peer is ended by Ctrl-C
+      measured.push(rowOf(engine.name, task, answer, ceilings));
+    }
     rows.push(...measured);
     const [own, ...rest] = measured;
     if (!own) break;
-    print(table.row(task, own, rest));
+    const beside = others.map(({ name }) => rest.find(({ engine }) => engine === name));
+    print(table.row(task, own, beside));
     if (own.error !== undefined) note(`  again: tuningfork bench ${rerunOptions(task.work)}`);
   }
   for (const line of table.notes(context)) note(line);
+  if (options.peers) for (const line of peerSummary(rows)) print(line);
   const file: BenchFile = { context, benchmarks: rows };
   const slower = await leave(file, old, options, hooks);
   if (signal.aborted) {

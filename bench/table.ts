@@ -40,7 +40,7 @@ export class Table {
   }
 
   /** A line of our row and, beside it, of the others' time for the same. */
-  row(task: SuiteTask, row: BenchRow, others: readonly BenchRow[]): string {
+  row(task: SuiteTask, row: BenchRow, others: readonly (BenchRow | undefined)[]): string {
     const algorithm = row.chosen ?? task.algorithm;
     const start = this.#line(caseText(task), task.pass, algorithm, []);
     if (row.ms === null || row.p10 === null || row.p90 === null)
@@ -58,8 +58,8 @@ export class Table {
     ];
     for (const other of others)
       cells.push(
-        other.ms === null ? "FAILED" : digits(other.ms),
-        other.ms === null ? "" : `${rate(other.ms / row.ms)}x`,
+        other ? (other.ms === null ? "FAILED" : digits(other.ms)) : "",
+        typeof other?.ms === "number" ? `${rate(other.ms / row.ms)}x` : "",
       );
     const line = this.#line(caseText(task), task.pass, algorithm, cells);
     return wide ? coloured(line, "yellow") : line;
