@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command line: parses flags and calls one function a command. */
 import { Command, InvalidArgumentError, Option } from "commander";
+import type { BenchOptions } from "../../bench/run.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
 import type { ExportOptions } from "./export.ts";
 import type { ImportOptions } from "./import.ts";
@@ -41,6 +42,18 @@ const share = (text: string): number => {
   const value = number(text);
   if (!(value >= 0 && value < 1))
     throw new InvalidArgumentError("expected a number from 0 to below 1");
+  return value;
+};
+
+const seconds = (text: string): number => {
+  const value = number(text);
+  if (!(value > 0)) throw new InvalidArgumentError("expected a number above 0");
+  return value;
+};
+
+const aboveOne = (text: string): number => {
+  const value = number(text);
+  if (!(value > 1)) throw new InvalidArgumentError("expected a ratio above 1, e.g. 1.25");
   return value;
 };
 
@@ -233,6 +246,38 @@ program
     action(async (name: string, options: { in: string; out: string; attrs: string }) => {
       const { runOp } = await import("./op.ts");
       return runOp({ name, ...options });
+    }),
+  );
+
+program
+  .command("bench")
+  .description("every kernel and layer, verified, then timed, against what this adapter can do")
+  .option(
+    "--suite <names>",
+    "paper, resnet50, vgg16, deepbench, elementwise, scaling or a JSON file (default: paper)",
+    list,
+  )
+  .option("--shape <sizes>", "one case, e.g. n=32,inH=56,inW=56,inC=64,kH=3,kW=3,outC=64")
+  .option("--op <names>", "only these operations; the operation of --shape", list)
+  .option("--name <text>", "only cases whose name contains this, e.g. conv2")
+  .option("--pass <names>", "only these of forward, inputGrad, weightGrad, step", list)
+  .option("--algorithm <name>", "auto, all, or one by its name", "auto")
+  .option("--precision <name>", "float32", "float32")
+  .option("--seconds <s>", "time for each row's samples; three are always taken", seconds, 2)
+  .option("--list", "print the rows to come and run nothing", false)
+  .option("--json <file>", "write {context, benchmarks}")
+  .option("--csv <file>", "write a line a row")
+  .option("--compare <old.json>", "compare with an older run; exit code 1 where it is slower")
+  .option("--against <new.json>", "compare two files; nothing is run")
+  .option("--threshold <ratio>", "new time over old that counts as slower", aboveOne, 1.25)
+  .option("--peers <names>", "also time tfjs, jax, ort, torch, after npm run peers", list)
+  .addOption(new Option("--reference <name>", "also time the float64 reference").choices(["cpu"]))
+  .option("--out <folder>", "where report.html and its plots go")
+  .addHelpText("after", example("tuningfork bench --suite paper --pass forward --out out/bench"))
+  .action(
+    action(async (options: BenchOptions) => {
+      const { bench } = await import("./bench.ts");
+      return bench(options);
     }),
   );
 
