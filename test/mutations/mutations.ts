@@ -1,0 +1,249 @@
+/**
+ * Deliberate faults in kernels, one a line of thought that a tired programmer may have. Each must turn the tests that are
+ * named beside it red; `npm run mutate` sees to it. The texts are replaced once, and must be there exactly once.
+ */
+
+export interface Mutation {
+  /** What is wrong, e.g. `sign of the padding`. */
+  readonly fault: string;
+  /** The file, from the root of the repository. */
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+  /** Why someone may write it. */
+  readonly why: string;
+  /** The test file that must fail, and which of its tests are run (mocha's --grep); all by default. */
+  readonly test: string;
+  readonly grep?: string;
+}
+
+/** Cases of conv2d.test.ts with few pixels: the others take long on software adapters. */
+const conv = (pass: string, algorithm: string) => ({
+  test: "test/kernels/conv2d.test.ts",
+  grep: `^conv2d ${pass} ${algorithm} x=\\[[12],\\d{1,2},\\d{1,2},\\d{1,2}\\]`,
+});
+const dense = (algorithm: string) => ({
+  test: "test/kernels/dense.test.ts",
+  grep: `^dense, algorithm ${algorithm} `,
+});
+
+export const MUTATIONS: readonly Mutation[] = [
+  // The plain loops, which are the fallback and what the others are read against.
+  {
+    fault: "sign of the padding",
+    file: "shaders/conv2d.wgsl",
+    find: "oh * p.strideH - p.padTop + kh",
+    replace: "oh * p.strideH + p.padTop + kh",
+    why: "the input gradient has it with the other sign",
+    ...conv("forward", "direct"),
+  },
+  {
+    fault: "one column too many on the right",
+    file: "shaders/conv2d.wgsl",
+    find: "if (iw < 0 || iw >= p.inW) {",
+    replace: "if (iw < 0 || iw > p.inW) {",
+    why: "an off-by-one in a bound, which reads the first pixel of the next row",
+    ...conv("forward", "direct"),
+  },
+  {
+    fault: "last element dropped",
+    file: "shaders/conv2d_input_grad.wgsl",
+    find: "if (i >= p.n * p.inH * p.inW * p.inC) {",
+    replace: "if (i >= p.n * p.inH * p.inW * p.inC - 1) {",
+    why: "confuses the count with the last index",
+    ...conv("input_grad", "direct"),
+  },
+  {
+    fault: "stride without a rest",
+    file: "shaders/conv2d_input_grad.wgsl",
+    find: "columns < 0 || columns % p.strideW != 0 ||",
+    replace: "columns < 0 ||",
+    why: "right for stride 1, where most networks are",
+    ...conv("input_grad", "direct"),
+  },
+  {
+    fault: "only the last image counts",
+    file: "shaders/conv2d_weight_grad.wgsl",
+    find: "acc += image_acc;",
+    replace: "acc = image_acc;",
+    why: "right for a batch of one",
+    ...conv("weight_grad", "direct"),
+  },
+  // Tiles in workgroup memory, which GPUs take.
+  {
+    fault: "barrier missing before the tile is read",
+    file: "shaders/conv2d_implicit_gemm.wgsl",
+    find: "    workgroupBarrier();\n    // Not TILE_K as such",
+    replace: "    // Not TILE_K as such",
+    why: "goes unseen where a workgroup is one subgroup; Mesa's adapter runs 8 lanes at a time, so it shows there",
+    ...conv("forward", "implicit_gemm"),
+  },
+  {
+    fault: "vec4 loads at the place of a float",
+    file: "shaders/conv2d_implicit_gemm.wgsl",
+    find: "x4[max(i, 0) / 4]",
+    replace: "x4[max(i, 0)]",
+    why: "an index in floats, an array of vec4f: a wrong stride",
+    ...conv("forward", "implicit_gemm"),
+  },
+  {
+    fault: "filter axes exchanged",
+    file: "shaders/conv2d_input_grad_implicit_gemm.wgsl",
+    find: "(tap.index * params.inC + ci) * params.outC + tap.co",
+    replace: "(tap.index * params.outC + tap.co) * params.inC + ci",
+    why: "the layout that the input gradient would like the filter to have; right where inC = outC = 1",
+    ...conv("input_grad", "implicit_gemm"),
+  },
+  {
+    fault: "split that runs into the next",
+    file: "shaders/conv2d_weight_grad_implicit_gemm.wgsl",
+    find: "-0x40000000, k >= k_end);",
+    replace: "-0x40000000, n >= p.n);",
+    why: "copied from the forward pass; dy is cut at k_end too, and hides it where that is tested alone",
+    ...conv("weight_grad", "implicit_gemm"),
+  },
+  {
+    fault: "barrier missing before the tile is overwritten",
+    file: "shaders/matmul_tiled.wgsl",
+    find: "      acc_3 += a_column.w * b_row;\n    }\n    workgroupBarrier();",
+    replace: "      acc_3 += a_column.w * b_row;\n    }",
+    why: "the second barrier of a tile loop is the one that is forgotten",
+    ...dense("tiled"),
+  },
+  {
+    fault: "bias once for each split",
+    file: "shaders/matmul_tiled.wgsl",
+    find: "if (HAS_BIAS && split == 0) {",
+    replace: "if (HAS_BIAS) {",
+    why: "right as long as the sum is not split",
+    ...dense("tiled"),
+  },
+  {
+    fault: "last column of a lane not stored",
+    file: "shaders/matmul_tiled.wgsl",
+    find: "s < min(j + 4, params.n)",
+    replace: "s < min(j + 4, params.n - 1)",
+    why: "confuses the count with the last index",
+    ...dense("tiled"),
+  },
+  // Values shared within a subgroup, which software adapters take.
+  {
+    fault: "one row too many at the bottom",
+    file: "shaders/conv2d_subgroup.wgsl",
+    find: "up_h$r < p.inH * UP_H",
+    replace: "up_h$r <= p.inH * UP_H",
+    why: "an off-by-one in a bound, which reads the first row of the next image",
+    ...conv("forward", "subgroup"),
+  },
+  {
+    fault: "pixels past the end of a row counted",
+    file: "shaders/conv2d_weight_grad_subgroup.wgsl",
+    find: " && ow + $k < p.outW;",
+    replace: ";",
+    why: "right where the width is a multiple of four",
+    ...conv("weight_grad", "subgroup"),
+  },
+  {
+    fault: "tail of k not masked",
+    file: "shaders/matmul_subgroup.wgsl",
+    find: "a_column], k0 + $k < p.k);",
+    replace: "a_column], true);",
+    why: "right where k is a multiple of four",
+    ...dense("subgroup"),
+  },
+  // Winograd.
+  {
+    fault: "sign in the output transform",
+    file: "shaders/conv2d_winograd_output.wgsl",
+    find: "t[1][$s] = m_1 - m_2 - m_3;",
+    replace: "t[1][$s] = m_1 - m_2 + m_3;",
+    why: "some papers have the last row of A with the other sign",
+    test: "test/kernels/conv2d_winograd.test.ts",
+    grep: "^conv2d winograd forward x=\\[[12],\\d,\\d",
+  },
+  // Element by element.
+  {
+    fault: "slope by the sign of dy",
+    file: "shaders/leaky_relu_grad.wgsl",
+    find: "x[i] > Value(0.0)",
+    replace: "dy[i] > Value(0.0)",
+    why: "the wrong one of two tensors of the same shape",
+    test: "test/kernels/leaky_relu.test.ts",
+    grep: "^leakyReluGrad",
+  },
+  {
+    fault: "a tie shares its gradient with all",
+    file: "shaders/max_pool2d_grad.wgsl",
+    find: "select(own > other, own >= other, own_index <= index)",
+    replace: "(own >= other)",
+    why: "simpler, and the same for random floats",
+    test: "test/kernels/max_pool2d.test.ts",
+  },
+  {
+    fault: "moment u without its absolute value",
+    file: "shaders/adamax.wgsl",
+    find: "max(params.beta2 * u[i], abs(gradient))",
+    replace: "max(params.beta2 * u[i], gradient)",
+    why: "right for gradients above 0",
+    test: "test/kernels/adamax.test.ts",
+  },
+  {
+    fault: "dropout without its scale",
+    file: "shaders/dropout.wgsl",
+    find: "params.scale * x[i]",
+    replace: "x[i]",
+    why: "dropout as first published scales at evaluation",
+    test: "test/kernels/dropout.test.ts",
+  },
+  {
+    fault: "half a pixel off",
+    file: "shaders/affine_warp.wgsl",
+    find: "vec2f(x_in, y_in) - 0.5",
+    replace: "vec2f(x_in, y_in)",
+    why: "pixel centres at whole numbers, as some libraries have them",
+    test: "test/kernels/affine_warp.test.ts",
+    grep: "^affineWarp (identity|random matrices, images=\\[[1-5],\\d,\\d)",
+  },
+  // Sums and the loss.
+  {
+    fault: "barrier missing in the tree of a sum",
+    file: "shaders/lib/reduce.wgsl",
+    find: "    workgroupBarrier();\n    if (local_index < half) {\n      reduce_floats[local_index] += ",
+    replace: "    if (local_index < half) {\n      reduce_floats[local_index] += ",
+    why: "unseen while the summands of a lane come from its own subgroup",
+    test: "test/kernels/batch_metrics.test.ts",
+  },
+  {
+    fault: "mean of the loss, sum of its gradient",
+    file: "shaders/softmax_cross_entropy.wgsl",
+    find: "let scale = weight / f32(params.rows);",
+    replace: "let scale = weight;",
+    why: "right for a batch of one; else the learning rate seems too large",
+    test: "test/kernels/softmax_cross_entropy.test.ts",
+  },
+  {
+    fault: "rows of a bias gradient counted twice",
+    file: "shaders/bias_grad.wgsl",
+    find: "row += WG_SIZE / CHANNEL_LANES) {",
+    replace: "row += max(WG_SIZE / CHANNEL_LANES / 2, 1)) {",
+    why: "a stride that is right for as many channels as lanes",
+    test: "test/kernels/bias_grad.test.ts",
+  },
+  {
+    fault: "first split left out",
+    file: "shaders/sum_splits.wgsl",
+    find: "for (var s = 0u; s < params.splits; s++) {",
+    replace: "for (var s = 1u; s < params.splits; s++) {",
+    why: "the first one was added before the loop, once",
+    test: "test/kernels/bias_grad.test.ts",
+  },
+  // Beside the shaders.
+  {
+    fault: "workgroups rounded down",
+    file: "src/gpu/context.ts",
+    find: "return Math.ceil(a / b);",
+    replace: "return Math.max(1, Math.floor(a / b));",
+    why: "the last, partly filled workgroup is forgotten",
+    ...dense("direct"),
+  },
+];
