@@ -3,6 +3,7 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { BenchOptions } from "../../bench/run.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
+import type { GradcheckOptions } from "./gradcheck.ts";
 import type { ExportOptions } from "./export.ts";
 import type { ImportOptions } from "./import.ts";
 import type { InspectOptions } from "./inspect.ts";
@@ -10,6 +11,7 @@ import type { PredictCommandOptions } from "./predict.ts";
 import type { ProfileOptions } from "./profile.ts";
 import type { StudyCommandOptions } from "./study.ts";
 import type { TrainOptions } from "./train.ts";
+import type { TuneOptions } from "./tune.ts";
 
 const number = (text: string): number => {
   const value = Number(text);
@@ -282,6 +284,22 @@ program
   );
 
 program
+  .command("tune")
+  .description(
+    "measure the algorithms of a network's layers on this adapter, and remember the fastest",
+  )
+  .requiredOption("--network <file>", "network as JSON, e.g. networks/paper.json")
+  .option("--batch <n>", "images in one step", positive, 32)
+  .option("--json", "print a JSON line an operation", false)
+  .addHelpText("after", example("tuningfork tune --network networks/quick.json --batch 32"))
+  .action(
+    action(async (options: TuneOptions) => {
+      const { tune } = await import("./tune.ts");
+      return tune(options);
+    }),
+  );
+
+program
   .command("profile")
   .description(
     "where the time goes: by layer, kernel and dispatch; what changed between two profiles",
@@ -308,6 +326,21 @@ program
     action(async (options: ProfileOptions) => {
       const { profile } = await import("./profile.ts");
       return profile(options);
+    }),
+  );
+
+program
+  .command("gradcheck")
+  .description("check the gradients of every layer of a network, and of the network as a whole")
+  .requiredOption("--network <file>", "network as JSON, e.g. networks/quick.json")
+  .option("--batch <n>", "images in the batch", positive, 2)
+  .option("--seed <n>", "seed of inputs, weights and directions", integer, 1)
+  .option("--json", "one object", false)
+  .addHelpText("after", example("tuningfork gradcheck --network networks/quick.json"))
+  .action(
+    action(async (options: GradcheckOptions) => {
+      const { gradcheck } = await import("./gradcheck.ts");
+      return gradcheck(options);
     }),
   );
 

@@ -24,11 +24,22 @@ export interface Dispatch {
   readonly scope?: string;
 }
 
+/** What a recording asks for measured choices; src/kernels/choices.ts has one. */
+export interface AlgorithmChoices {
+  algorithmFor(operation: {
+    readonly op: "conv2d" | "dense";
+    readonly pass: "forward" | "input_grad" | "weight_grad";
+    readonly sizes: Readonly<Record<string, number>>;
+  }): string | undefined;
+}
+
 /** Where a recording happens. The function given to `device.record` runs twice: first to plan its scratch memory. */
 export interface Context {
   readonly device: Device;
   /** What is being recorded, e.g. `conv1 forward`; profiles and messages group dispatches by it. */
   scope?: string;
+  /** Algorithms by operation, where they were measured; kernels ask it before they choose. */
+  choices?: AlgorithmChoices;
   /** Records one dispatch. @throws ShaderError, ShapeError before anything is encoded. */
   dispatch(dispatch: Dispatch): void;
   /** Records a copy between tensors of equal size. */

@@ -9,7 +9,7 @@
  *
  * x, y and their gradients may exceed one binding: the work then goes window by window over the batch.
  */
-import type { Context } from "../gpu/context.ts";
+import type { AlgorithmChoices, Context } from "../gpu/context.ts";
 import { ceilDiv, grid1d } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import { ShapeError } from "../gpu/errors.ts";
@@ -164,7 +164,7 @@ export function conv2dUnsupported(
 }
 
 /**
- * The algorithm for a geometry on this device. A 1x1 kernel is a matrix product. Otherwise GPUs share tiles through
+ * The algorithm for a geometry on this device: one that was measured, if `choices` has it. A 1x1 kernel is a matrix product. Otherwise GPUs share tiles through
  * workgroup memory; software adapters run that several times slower than values broadcast within a subgroup, and 3x3
  * kernels between many channels as Winograd's in half to a third of the time of these.
  */
@@ -172,9 +172,13 @@ export function chooseConv2dAlgorithm(
   device: Device,
   geometry: Conv2dGeometry,
   pass: Conv2dPass,
+  choices?: AlgorithmChoices,
 ): Conv2dAlgorithm {
   const can = (algorithm: Conv2dAlgorithm): boolean =>
     conv2dUnsupported(device, geometry, pass, algorithm) === undefined;
+  const measured = choices?.algorithmFor({ op: "conv2d", pass, sizes: { ...geometry } });
+  const known = CONV2D_ALGORITHMS.find((algorithm) => algorithm === measured);
+  if (known && can(known)) return known;
   if (can("gemm_1x1")) return "gemm_1x1";
   if (!prefersSubgroups(device) || !can("subgroup")) return "implicit_gemm";
   return winogradPays(geometry) && can("winograd") ? "winograd" : "subgroup";
@@ -204,7 +208,7 @@ export function conv2d(
   expectShape("conv2d", "y", y, [g.n, g.outH, g.outW, g.outC]);
   expectFloats("conv2d", { x, w, b, y });
   expectOneBinding("conv2d", ctx.device, "w", w);
-  const { forward } = implementation("conv2d", ctx.device, g, "forward", options.algorithm);
+  const { forward } = implementation("conv2d", ctx, g, "forward", options.algorithm);
   forEachWindow(ctx.device, [x, y], ([xs = x, ys = y], { count }) => {
     const { leakySlope } = options;
     forward(ctx, { x: xs, w, b, leakySlope }, { ...g, n: count }, ys);
@@ -226,13 +230,7 @@ export function conv2dInputGrad(
   expectShape("conv2dInputGrad", "dy", dy, [g.n, g.outH, g.outW, g.outC]);
   expectFloats("conv2dInputGrad", { dy, w, dx });
   expectOneBinding("conv2dInputGrad", ctx.device, "w", w);
-  const { inputGrad } = implementation(
-    "conv2dInputGrad",
-    ctx.device,
-    g,
-    "input_grad",
-    options.algorithm,
-  );
+  const { inputGrad } = implementation("conv2dInputGrad", ctx, g, "input_grad", options.algorithm);
   forEachWindow(ctx.device, [dy, dx], ([dys = dy, dxs = dx], { count }) => {
     inputGrad(ctx, { dy: dys, w }, { ...g, n: count }, dxs);
   });
@@ -256,7 +254,7 @@ export function conv2dWeightGrad(
   expectOneBinding("conv2dWeightGrad", ctx.device, "dw", dw);
   const { weightGradSplits, weightGrad } = implementation(
     "conv2dWeightGrad",
-    ctx.device,
+    ctx,
     g,
     "weight_grad",
     options.algorithm,
@@ -283,12 +281,12 @@ export function conv2dBiasGrad(ctx: Context, { dy }: { dy: Tensor }, db: Tensor)
 
 function implementation(
   op: string,
-  device: Device,
+  { device, choices }: Context,
   geometry: Conv2dGeometry,
   pass: Conv2dPass,
   forced: Conv2dAlgorithm | undefined,
 ): Implementation {
-  const algorithm = forced ?? chooseConv2dAlgorithm(device, geometry, pass);
+  const algorithm = forced ?? chooseConv2dAlgorithm(device, geometry, pass, choices);
   if (!CONV2D_ALGORITHMS.includes(algorithm))
     throw new ShapeError(
       op,

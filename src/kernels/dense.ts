@@ -80,6 +80,13 @@ export function chooseDenseAlgorithm(device: Device): DenseAlgorithm {
   return device.summary.software && device.subgroupSize > 0 ? "subgroup" : "tiled";
 }
 
+/** Why an algorithm cannot run on this device; undefined where it can. */
+export function denseUnsupported(device: Device, algorithm: DenseAlgorithm): string | undefined {
+  return algorithm === "subgroup" && device.subgroupSize === 0
+    ? "this adapter has no subgroups of one known size"
+    : undefined;
+}
+
 /**
  * y = x w + b, with `leakySlope` leakyRelu(x w + b).  x [n,inC], w [inC,outC], b [outC] or none, y [n,outC].
  * Shaders: dense.wgsl, matmul_tiled.wgsl, matmul_subgroup.wgsl.  Writes y (=).
@@ -90,11 +97,12 @@ export function dense(
   options: DenseOptions,
   y: Tensor,
 ): void {
-  const { n, outC } = denseSizes("dense", x, w);
+  const sizes = denseSizes("dense", x, w);
+  const { n, outC } = sizes;
   if (b) expectShape("dense", "b", b, [outC]);
   expectShape("dense", "y", y, [n, outC]);
   expectFloats("dense", { x, w, b, y });
-  const { forward } = implementation("dense", ctx.device, options.algorithm);
+  const { forward } = implementation("dense", ctx, "forward", sizes, options.algorithm);
   forEachWindow(ctx.device, [x, y], ([xs = x, ys = y]) => {
     forEachWindow(ctx.device, [w], ([ws = w], { start, count }) => {
       const last = start + count === w.shape[0];
@@ -115,10 +123,17 @@ export function denseInputGrad(
   options: DenseOptions,
   dx: Tensor,
 ): void {
-  const { n, outC } = denseSizes("denseInputGrad", dx, w, "dx");
+  const sizes = denseSizes("denseInputGrad", dx, w, "dx");
+  const { n, outC } = sizes;
   expectShape("denseInputGrad", "dy", dy, [n, outC]);
   expectFloats("denseInputGrad", { dy, w, dx });
-  const { inputGrad } = implementation("denseInputGrad", ctx.device, options.algorithm);
+  const { inputGrad } = implementation(
+    "denseInputGrad",
+    ctx,
+    "input_grad",
+    sizes,
+    options.algorithm,
+  );
   forEachWindow(ctx.device, [dy, dx], ([dys = dy, dxs = dx]) => {
     forEachWindow(ctx.device, [w], ([ws = w], { start }) => {
       inputGrad(ctx, { dy: dys, w: ws }, { first: start, accumulate: false }, dxs);
@@ -136,10 +151,17 @@ export function denseWeightGrad(
   options: DenseOptions,
   dw: Tensor,
 ): void {
-  const { n, outC } = denseSizes("denseWeightGrad", x, dw, "x", "dw");
+  const sizes = denseSizes("denseWeightGrad", x, dw, "x", "dw");
+  const { n, outC } = sizes;
   expectShape("denseWeightGrad", "dy", dy, [n, outC]);
   expectFloats("denseWeightGrad", { x, dy, dw });
-  const { weightGrad } = implementation("denseWeightGrad", ctx.device, options.algorithm);
+  const { weightGrad } = implementation(
+    "denseWeightGrad",
+    ctx,
+    "weight_grad",
+    sizes,
+    options.algorithm,
+  );
   forEachWindow(ctx.device, [x, dy], ([xs = x, dys = dy], batch) => {
     forEachWindow(ctx.device, [dw], ([dws = dw], { start }) => {
       weightGrad(ctx, { x: xs, dy: dys }, { first: start, accumulate: batch.start > 0 }, dws);
@@ -160,20 +182,25 @@ export function denseBiasGrad(ctx: Context, { dy }: { dy: Tensor }, db: Tensor):
 
 function implementation(
   op: string,
-  device: Device,
+  { device, choices }: Context,
+  pass: "forward" | "input_grad" | "weight_grad",
+  sizes: { n: number; inC: number; outC: number },
   forced: DenseAlgorithm | undefined,
 ): Implementation {
-  const algorithm = forced ?? chooseDenseAlgorithm(device);
+  const measured = choices?.algorithmFor({ op: "dense", pass, sizes });
+  const known = DENSE_ALGORITHMS.find((name) => name === measured);
+  const usable = known !== undefined && denseUnsupported(device, known) === undefined;
+  const algorithm = forced ?? (usable ? known : chooseDenseAlgorithm(device));
   if (!DENSE_ALGORITHMS.includes(algorithm))
     throw new ShapeError(
       op,
       `unknown algorithm: expected ${DENSE_ALGORITHMS.join(", ")}, got "${algorithm as string}"`,
     );
-  if (algorithm === "subgroup" && device.subgroupSize === 0)
+  const reason = denseUnsupported(device, algorithm);
+  if (reason !== undefined)
     throw new ShapeError(
       op,
-      'algorithm "subgroup" cannot run here: this adapter has no subgroups of one known size; ' +
-        'leave algorithm out or use "tiled"',
+      `algorithm "${algorithm}" cannot run here: ${reason}; leave algorithm out or use "tiled"`,
     );
   return IMPLEMENTATIONS[algorithm];
 }

@@ -8,6 +8,7 @@ import { plannedMemory } from "../gpu/program.ts";
 import { ShapeError } from "../gpu/errors.ts";
 import { Random } from "../random.ts";
 import { elementCount, type Shape, type Tensor } from "../tensor.ts";
+import { Choices, operationKey, type Operation } from "../kernels/choices.ts";
 import { leakyReluBiasGrad, leakyReluGrad } from "../kernels/leaky_relu.ts";
 import { Dense } from "./dense.ts";
 import type { BackwardReads, Layer, LayerConfig, Parameter, Pass } from "./layer.ts";
@@ -16,6 +17,7 @@ import { MaxPool2D } from "./max_pool2d.ts";
 import { checkNetwork, layersOf, shapeProblem, type NetworkConfig } from "./network.ts";
 import { Softmax } from "./softmax.ts";
 import { summarize } from "./summary.ts";
+import { loadChoices, tuneOperations } from "./tune.ts";
 
 export interface BuildOptions {
   /** Seeds the initial values; each parameter has a stream of its own, keyed by its name. */
@@ -27,6 +29,22 @@ export interface BuildOptions {
    * time and memory. Default: yes, unless the environment has TUNINGFORK_FUSE=0.
    */
   readonly fuse?: boolean;
+  /**
+   * How algorithms are chosen: by the adapter's class (`off`), as measured on this adapter before where it was (`cached`),
+   * or measured now where it was not (`full`; seconds to minutes). Default: TUNINGFORK_TUNE of the environment, else
+   * `cached`.
+   */
+  readonly tune?: TuneMode;
+}
+
+export const TUNE_MODES = ["off", "cached", "full"] as const;
+export type TuneMode = (typeof TUNE_MODES)[number];
+
+function tuneMode(): TuneMode {
+  const asked = process.env["TUNINGFORK_TUNE"] || "cached";
+  const mode = TUNE_MODES.find((name) => name === asked);
+  if (!mode) throw new Error(`TUNINGFORK_TUNE: expected ${TUNE_MODES.join(", ")}, got "${asked}"`);
+  return mode;
 }
 
 /**
@@ -50,6 +68,7 @@ export class Sequential {
   #device: Device | undefined;
   #seed = 0;
   #fuse = true;
+  #choices = new Choices();
 
   /**
    * @param network as a network file has it, or the input shape and layers of one's own
@@ -113,16 +132,16 @@ export class Sequential {
    * shape can surprise a kernel and no shader compiles later.
    * @throws ShapeError, DeviceError (out of memory), ShaderError
    */
-  async build(
-    device: Device,
-    { seed, batchSize = 32, fuse = process.env["TUNINGFORK_FUSE"] !== "0" }: BuildOptions,
-  ): Promise<this> {
+  async build(device: Device, options: BuildOptions): Promise<this> {
+    const { seed, batchSize = 32, fuse = process.env["TUNINGFORK_FUSE"] !== "0" } = options;
+    const { tune = tuneMode() } = options;
     if (this.#device) throw new Error("model: built already; make a new one for another device");
     this.#device = device;
     this.#seed = seed;
     this.#fuse = fuse;
     this.#createParameters(this.#layers);
     await device.finish();
+    await this.#tune(tune, batchSize);
     await this.#compile(batchSize);
     return this;
   }
@@ -147,6 +166,42 @@ export class Sequential {
       this.device.write(value, values);
       layer.parameters.push({ name, shape, layer, value });
     });
+  }
+
+  /** The measured algorithms that programs recorded from now on take. A checkpoint has those of its run. */
+  get choices(): Choices {
+    return this.#choices;
+  }
+
+  useChoices(choices: Choices): void {
+    this.#choices = choices;
+  }
+
+  async #tune(mode: TuneMode, batchSize: number): Promise<void> {
+    if (mode === "off") return;
+    const { device } = this;
+    const warn = (message: string) => {
+      process.emitWarning(message);
+    };
+    this.#choices = await loadChoices(device, warn);
+    if (mode === "cached") return;
+    const known = new Set(this.#choices.entries().map(([key]) => key));
+    const unknown = this.operations(batchSize).filter((o) => !known.has(operationKey(o)));
+    for (const { operation, chosen } of await tuneOperations(device, unknown))
+      this.#choices.set(operation, chosen);
+  }
+
+  /** The operations of a training step that have more than one algorithm. */
+  operations(batchSize: number): readonly Operation[] {
+    const before = this.#choices;
+    const asked = new Choices();
+    this.#choices = asked;
+    try {
+      this.stepMemory(batchSize);
+    } finally {
+      this.#choices = before;
+    }
+    return asked.asked;
   }
 
   /** Records training and inference once, only to have their pipelines compiled. */
@@ -251,6 +306,7 @@ export class Sequential {
     const freed = new Set<Tensor["buffer"]>();
     const last = pass.training ? this.#top : this.#layers.length - 1;
     let current = x;
+    ctx.choices = this.#choices;
     for (const [index, layer] of this.#layers.slice(0, last + 1).entries()) {
       ctx.scope = `${layer.name} forward`;
       const leakySlope = this.#fusedSlope(index, pass);
@@ -333,6 +389,7 @@ export class Sequential {
     if (lowest < 0)
       throw new Error("model: every layer is frozen, so there is nothing to train; unfreeze one");
     let dy = dLogits;
+    ctx.choices = this.#choices;
     for (let index = this.#top; index >= lowest; index--) {
       const layer = this.#layers[index];
       const y = outputs[index];

@@ -7,6 +7,7 @@ import { existsSync } from "node:fs";
 import { readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CheckpointError } from "../gpu/errors.ts";
+import { Choices } from "../kernels/choices.ts";
 import { loadWeights, saveModel, tensorToWrite, type ModelInfo } from "../nn/weights.ts";
 import type { Sequential } from "../nn/model.ts";
 import type { NetworkConfig } from "../nn/network.ts";
@@ -80,7 +81,11 @@ export async function saveCheckpoint(
       tensorToWrite(model.device, `adamax.m.${parameter.name}`, m),
       tensorToWrite(model.device, `adamax.u.${parameter.name}`, u),
     ]),
-    metadata: { state: JSON.stringify(state), run: JSON.stringify(identity) },
+    metadata: {
+      state: JSON.stringify(state),
+      run: JSON.stringify(identity),
+      algorithms: JSON.stringify(model.choices.entries()),
+    },
   });
 }
 
@@ -120,6 +125,20 @@ export async function loadCheckpoint(
       model.device.write(u, await file.read(`adamax.u.${parameter.name}`));
     }
     return { ...initialState(0), ...(JSON.parse(state) as RunState) };
+  } finally {
+    await file.close();
+  }
+}
+
+/** The measured algorithms of an interrupted run, with which it continues bit for bit; undefined without a file. */
+export async function checkpointChoices(path: string): Promise<Choices | undefined> {
+  if (!existsSync(path)) return undefined;
+  const file = await openSafetensors(path);
+  try {
+    const { algorithms } = file.metadata;
+    return algorithms === undefined
+      ? undefined
+      : new Choices(JSON.parse(algorithms) as [string, string][]);
   } finally {
     await file.close();
   }

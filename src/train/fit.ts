@@ -11,6 +11,7 @@ import { loadWeights, saveModel } from "../nn/weights.ts";
 import { Random } from "../random.ts";
 import { openSafetensors } from "../safetensors.ts";
 import {
+  checkpointChoices,
   initialState,
   loadCheckpoint,
   saveCheckpoint,
@@ -104,9 +105,11 @@ class Run {
   static async open(model: Sequential, set: ImageSet, options: FitOptions): Promise<Run> {
     const run = new Run(model, set, options);
     try {
+      const { checkpoint } = options;
+      const choices = checkpoint?.resume ? await checkpointChoices(checkpoint.path) : undefined;
+      if (choices) model.useChoices(choices);
       const rest = set.count % run.#batchSize;
       await run.#training.prepare(rest > 0 ? [run.#batchSize, rest] : [run.#batchSize]);
-      const { checkpoint } = options;
       if (checkpoint?.resume) {
         const state = await loadCheckpoint(
           checkpoint.path,

@@ -3,6 +3,9 @@
  */
 import { openDevice, type Device, type DeviceOptions } from "../../src/gpu/device.ts";
 
+// What was measured on this machine before must not decide what the tests run.
+process.env["TUNINGFORK_TUNE"] ??= "off";
+
 /** Opens a device before the tests of the enclosing `describe` and destroys it after; errors fail the test that met them. */
 export function useDevice(options: DeviceOptions = {}): () => Device {
   let device: Device | undefined;
