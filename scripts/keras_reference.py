@@ -44,7 +44,7 @@ def sequential():
 def functional():
     x = inputs = keras.Input(INPUT, name="pixels")
     x = layers.Conv2D(4, (4, 3), padding="same", dilation_rate=(2, 1), name="conv")(x)
-    x = layers.Activation("relu", name="relu")(x)
+    x = layers.Activation("leaky_relu", name="relu")(x)
     x = layers.Flatten(name="flat")(x)
     x = layers.Dense(3, name="logits")(x)
     return keras.Model(inputs, layers.Softmax(name="softmax")(x))
