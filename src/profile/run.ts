@@ -32,13 +32,13 @@ export class ProfiledNetwork {
   readonly #device: Device;
   readonly #model: Sequential;
   readonly #run: ProfileRun;
-  readonly #set: ImageSet;
+  /** Made once the network is built: one that is too large is refused before. */
+  #set: ImageSet | undefined;
 
   constructor(device: Device, network: NetworkConfig, run: ProfileRun) {
     this.#device = device;
     this.#model = new Sequential(network);
     this.#run = run;
-    this.#set = randomImages(this.#model, run.batchSize * run.steps, run.seed);
   }
 
   /** Builds the network, warms up and records the steps, a phase each. */
@@ -57,13 +57,14 @@ export class ProfiledNetwork {
   /** All steps once. Resolves with the milliseconds that a step took, without what comes before the first. */
   async #steps(): Promise<number> {
     const { batchSize, steps, seed, mode } = this.#run;
+    const set = (this.#set ??= randomImages(this.#model, batchSize * steps, seed));
     if (mode === "infer") {
       const started = performance.now();
-      await predict(this.#model, this.#set, { batchSize });
+      await predict(this.#model, set, { batchSize });
       return (performance.now() - started) / steps;
     }
     const options = { epochs: 1, batchSize, seed, augment: DEFAULT_AUGMENTATION };
-    const { history } = await fit(this.#model, this.#set, options);
+    const { history } = await fit(this.#model, set, options);
     return (1000 * (history[0]?.seconds ?? 0)) / steps;
   }
 
@@ -91,8 +92,9 @@ function randomImages(model: Sequential, count: number, seed: number): ImageSet 
   const random = new Random(seed, "profile");
   // Noise repeated with a prime period: drawing each of millions of bytes takes seconds.
   const noise = Uint8Array.from({ length: 65521 }, () => random.below(256));
-  const size = height * width * channels;
-  const images = Uint8Array.from({ length: count * size }, (_, i) => noise[i % 65521] ?? 0);
+  const images = new Uint8Array(count * height * width * channels);
+  for (let start = 0; start < images.length; start += noise.length)
+    images.set(noise.subarray(0, Math.min(noise.length, images.length - start)), start);
   return {
     ...{ name: "random images", images, count, height, width, channels },
     labels: Int32Array.from({ length: count }, (_, i) => i % classCount),

@@ -20,8 +20,8 @@ export function workOf(dispatch: ProfiledDispatch): Work {
 }
 
 /**
- * Operations of the simpler kernels for each element of their output, counted in their formulas; integer work, such as
- * random numbers and indices, is left out. Kernels that only move or test values compute nothing.
+ * Operations of the simpler kernels for each element of their largest output, counted in their formulas; integer work,
+ * such as random numbers and indices, is left out. Kernels that only move or test values compute nothing.
  */
 const PER_OUTPUT: Readonly<Record<string, number>> = {
   adamax: 10,
@@ -29,32 +29,40 @@ const PER_OUTPUT: Readonly<Record<string, number>> = {
   all_finite: 0,
   batch_metrics: 0,
   conv2d_unfold_width: 0,
+  conv2d_winograd_filter: 2,
+  conv2d_winograd_filter_grad: 3,
+  conv2d_winograd_input: 2,
+  conv2d_winograd_output: 6,
+  conv2d_winograd_output_grad: 1,
   dropout: 1,
   leaky_relu: 2,
   leaky_relu_grad: 2,
+  leaky_relu_bias_grad: 3,
+  max_pool2d_argmax_grad: 1,
   repack: 0,
   softmax: 4,
   softmax_cross_entropy: 6,
 };
 
+/** Kernels that add each element of their first input once. */
+const SUMS = ["bias_grad", "sum_splits"];
+
 function flopsOf({ shader, params, constants, tensors }: ProfiledDispatch): number | undefined {
   const param = (name: string) => params[name] ?? 1;
   const has = (...names: string[]) => names.every((name) => name in params);
-  const outputs = tensors.filter(({ access }) => access === "read_write");
-  const largest = Math.max(0, ...outputs.map(({ shape }) => elementCount(shape)));
   if (has("m", "n", "k")) return 2 * param("m") * param("n") * param("k") * param("batch");
-  if (shader.startsWith("conv2d") && has("kH", "kW", "inC", "outC", "outH", "outW")) {
+  if (has("kH", "kW", "inC", "outC", "outH", "outW")) {
     const pixels = params["pixels"] ?? param("n") * param("outH") * param("outW");
     // Between the rows and columns of a strided gradient lie zeros, which the kernel skips.
     const skipped = Number(constants["UP_H"] ?? 1) * Number(constants["UP_W"] ?? 1);
     return (2 * pixels * param("kH") * param("kW") * param("inC") * param("outC")) / skipped;
   }
-  if (shader.startsWith("dense") && has("n", "count", "outC"))
-    return 2 * param("n") * param("count") * param("outC");
-  if (shader.startsWith("max_pool2d")) return largest * param("kH") * param("kW");
-  if (shader === "sum_splits") return largest * param("splits");
-  if (shader === "bias_grad") return param("rows") * param("c");
-  const each = PER_OUTPUT[shader];
+  if (has("n", "count", "outC")) return 2 * param("n") * param("count") * param("outC");
+  if (SUMS.includes(shader)) return elementCount(tensors[0]?.shape ?? [0]);
+  const outputs = tensors.filter(({ access }) => access === "read_write");
+  const largest = Math.max(0, ...outputs.map(({ shape }) => elementCount(shape)));
+  const window = Number(constants["SIZE_H"] ?? 1) * Number(constants["SIZE_W"] ?? 1);
+  const each = PER_OUTPUT[shader] ?? (shader.startsWith("max_pool2d") ? window : undefined);
   return each === undefined ? undefined : each * largest;
 }
 

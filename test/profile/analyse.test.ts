@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { readdirSync, readFileSync } from "node:fs";
 import { analyseProfile } from "../../src/profile/analyse.ts";
 import { formatProfile } from "../../src/profile/format.ts";
 import { workOf } from "../../src/profile/work.ts";
@@ -106,6 +107,24 @@ describe("workOf", () => {
     const subgroup = { ...DENSE, shader: "conv2d_subgroup", params: rest };
     expect(workOf(subgroup).flops).to.equal(flops);
     expect(workOf({ ...subgroup, constants: { UP_H: 2, UP_W: 2 } }).flops).to.equal(flops / 4);
+  });
+
+  it("knows every kernel of this project", () => {
+    const folder = new URL("../../shaders/", import.meta.url);
+    const shaders = readdirSync(folder).flatMap(
+      (file) => /^(?!bench_)(.+)\.wgsl$/.exec(file)?.[1] ?? [],
+    );
+    expect(shaders).to.include("conv2d");
+    // Their own params, all 1: those tell products and convolutions from the rest.
+    for (const shader of shaders) {
+      const text = readFileSync(new URL(`${shader}.wgsl`, folder), "utf8");
+      const fields = /struct Params \{([^}]*)\}/.exec(text)?.[1] ?? "";
+      const params = Object.fromEntries([...fields.matchAll(/(\w+)\s*:/g)].map((m) => [m[1]!, 1]));
+      const { flops } = workOf({ ...RELU, shader, params });
+      expect(flops, `operations of ${shader}.wgsl: add it to src/profile/work.ts`).to.be.a(
+        "number",
+      );
+    }
   });
 
   it("counts what is updated in place twice", () => {
