@@ -1,5 +1,5 @@
 /** What a run leaves behind: rows, their context, files of both, and two runs compared. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import os from "node:os";
 import { stringify } from "csv-stringify/sync";
@@ -146,14 +146,26 @@ function ownVersion(): string {
   return "unknown";
 }
 
-/** Writes `--json FILE`, or says in one sentence why it cannot. */
+/** Proves that a file can be written, before minutes of work go into it; what it holds stays. */
+export function expectWritable(option: string, path: string): void {
+  refusing(option, path, () => {
+    appendFileSync(path, "");
+  });
+}
+
+/** Writes a file, or says in one sentence why it cannot. */
 export function writeText(option: string, path: string, text: string): void {
-  try {
+  refusing(option, path, () => {
     writeFileSync(path, text);
+  });
+}
+
+function refusing(option: string, path: string, write: () => void): void {
+  try {
+    write();
   } catch (cause) {
-    throw new Error(`${option} ${path}: cannot be written: ${systemReason(cause) ?? "?"}`, {
-      cause,
-    });
+    const why = systemReason(cause) ?? String(cause);
+    throw new Error(`${option} ${path}: cannot be written: ${why}`, { cause });
   }
 }
 

@@ -10,6 +10,7 @@ import {
   compareRuns,
   contextOf,
   csvText,
+  expectWritable,
   jsonText,
   readResults,
   regressions,
@@ -83,6 +84,8 @@ export async function bench(options: BenchOptions, hooks: BenchHooks): Promise<B
   }
   const old = options.compare === undefined ? undefined : readResults(options.compare);
   if (options.out !== undefined) await prepareFolder(options.out);
+  if (options.json !== undefined) expectWritable("--json", options.json);
+  if (options.csv !== undefined) expectWritable("--csv", options.csv);
   const device = await openDevice();
   const ours = new Tuningfork(device);
   const others: Engine[] = options.reference === undefined ? [] : [new CpuReference()];
