@@ -154,13 +154,13 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   // Winograd.
   {
-    fault: "sign in the output transform",
+    fault: "height for width",
     file: "shaders/conv2d_winograd_output.wgsl",
-    find: "t[1][$s] = m_1 - m_2 - m_3;",
-    replace: "t[1][$s] = m_1 - m_2 + m_3;",
-    why: "some papers have the last row of A with the other sign",
+    find: "let n = tile / p.tilesW / p.tilesH;",
+    replace: "let n = tile / p.tilesW / p.tilesW;",
+    why: "right for square images, and for a batch of one",
     test: "test/kernels/conv2d_winograd.test.ts",
-    grep: "^conv2d winograd forward x=\\[[12],\\d,\\d",
+    grep: "^conv2d winograd forward (x|with the products for GPUs x)=\\[2,5,[67]",
   },
   // Element by element.
   {
