@@ -6,17 +6,13 @@ import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
 import { elementCount, reshape, type Tensor } from "../tensor.ts";
-import type { Conv2dForward, Conv2dPass } from "./conv2d.ts";
+import type { Conv2dForward } from "./conv2d.ts";
 import { repack, roundUp4 } from "./repack.ts";
 import { subgroupLanes, subgroupTiles, subgroupUnsupported } from "./subgroup.ts";
 
 /** Why this adapter or geometry cannot take these shaders; undefined where it can. */
-export function conv2dSubgroupUnsupported(
-  device: Device,
-  g: Conv2dGeometry,
-  pass: Conv2dPass,
-): string | undefined {
-  const packed = pass === "input_grad" ? g : unfolded(g);
+export function conv2dSubgroupUnsupported(device: Device, g: Conv2dGeometry): string | undefined {
+  const packed = unfolded(g);
   const inC = roundUp4(packed.inC);
   const outC = roundUp4(g.outC);
   // What fits one binding as it is comes in windows of the batch; copies are of the whole batch.
@@ -56,7 +52,8 @@ export function conv2dSubgroup(
 
 /**
  * dx from dy and w.  Shapes as in `conv2dInputGrad`.  Shaders: conv2d_subgroup.wgsl with the filter's channel axes
- * exchanged by repack.wgsl.  Writes dx (=).
+ * exchanged by repack.wgsl; with few input channels for all taps of a row at once, which conv2d_fold_width.wgsl adds up.
+ * Writes dx (=).
  */
 export function conv2dInputGradSubgroup(
   ctx: Context,
@@ -65,17 +62,20 @@ export function conv2dInputGradSubgroup(
   dx: Tensor,
 ): void {
   const dyPacked = packChannels(ctx, dy);
-  const wPacked = packFilter(ctx, w, g, true);
-  gather(ctx, `conv2dInputGrad ${dx.label}`, { x: dyPacked, w: wPacked }, dx, {
-    strideH: 1,
-    strideW: 1,
-    originH: g.padTop,
-    originW: g.padLeft,
-    stepH: -g.dilationH,
-    stepW: -g.dilationW,
-    upH: g.strideH,
-    upW: g.strideW,
-  });
+  const wPacked = packFilter(ctx, w, unfolded(g), true);
+  const label = `conv2dInputGrad ${dx.label}`;
+  const rows = { strideH: 1, originH: g.padTop, stepH: -g.dilationH, upH: g.strideH };
+  const inputs = { x: dyPacked, w: wPacked };
+  if (unfolds(g)) {
+    const xC = roundUp4(g.kW * g.inC);
+    const taps = ctx.scratch([g.n, g.inH, g.outW, xC], "float32", `${dx.label} unfolded`);
+    gather(ctx, label, inputs, taps, { ...rows, strideW: 1, originW: 0, stepW: 0, upW: 1 });
+    fold(ctx, taps, g, dx);
+    ctx.free(taps);
+  } else {
+    const columns = { strideW: 1, originW: g.padLeft, stepW: -g.dilationW, upW: g.strideW };
+    gather(ctx, label, inputs, dx, { ...rows, ...columns });
+  }
   freeCopies(ctx, [dyPacked, dy], [wPacked, w]);
 }
 
@@ -217,6 +217,20 @@ function packInput(ctx: Context, x: Tensor, g: Conv2dGeometry): Tensor {
     workgroups: grid1d(ctx.device, ceilDiv(rows * outW, 64)),
   });
   return packed;
+}
+
+/** dx [n,inH,inW,inC], the sum of what the taps of a row give: taps [n,inH,outW,kW*inC and more]. */
+function fold(ctx: Context, taps: Tensor, g: Conv2dGeometry, dx: Tensor): void {
+  const { inW, inC, kW, outW, strideW, dilationW, padLeft } = g;
+  const rows = g.n * g.inH;
+  ctx.dispatch({
+    label: `fold ${dx.label}`,
+    shader: "conv2d_fold_width",
+    constants: { WG_SIZE: 64 },
+    tensors: [taps, dx],
+    params: { rows, inW, inC, kW, outW, xC: taps.shape[3] ?? 0, strideW, dilationW, padLeft },
+    workgroups: grid1d(ctx.device, ceilDiv(rows * inW, 64)),
+  });
 }
 
 /** The filter with channels in fours, as [kH,kW,inC,outC] or, with its channel axes exchanged, [kH,kW,outC,inC]. */
