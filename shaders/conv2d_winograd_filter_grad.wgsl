@@ -1,13 +1,11 @@
-// Winograd weight gradient, the transpose of the filter transform: each filter's gradient is G^T m G, where m holds the 4x4
-// products of transformed input and transformed dy, summed over tiles; the sum over splits is taken here, in order, and
-//   G^T = [ 1  1/2  1/2  0 ]
-//         [ 0  1/2 -1/2  0 ]
-//         [ 0  1/2  1/2  1 ].
-// m: [splits][16][rows >= inC,mC >= wC] with `mPoint` from one of the 16 points to the next, dw: [3,3,inC,wC] HWIO; output
-// channels are counted in Values. One invocation computes one Value of filters. Writes dw (=).
-// conv2d_winograd_filter.wgsl is the transform itself.
-// Constants: Value (f32 or vec4f).
-// lib: index
+// Winograd weight gradient, the transpose of the filter transform: each filter's gradient is G^T m G, where m holds the
+// products of transformed input and transformed dy, summed over tiles; the sum over splits is taken here, in order.
+// m: [splits][IN_TILE * IN_TILE][rows >= inC,mC >= wC] with `mPoint` from one of the points to the next,
+// dw: [KERNEL,KERNEL,inC,wC] HWIO; output channels are counted in Values. One invocation computes one Value of filters.
+// Writes dw (=).
+// conv2d_winograd_filter.wgsl is the transform itself, lib/winograd.wgsl has the matrices.
+// Constants: Value (f32 or vec4f), KERNEL, IN_TILE.
+// lib: index, winograd
 
 override WG_SIZE: u32 = 64;
 
@@ -26,7 +24,7 @@ struct Params {
 fn m_at(point: i32, at: i32) -> Value {
   var sum = m[point * params.mPoint + at];
   for (var split = 1; split < params.splits; split++) {
-    sum += m[(16 * split + point) * params.mPoint + at];
+    sum += m[(IN_TILE * IN_TILE * split + point) * params.mPoint + at];
   }
   return sum;
 }
@@ -45,21 +43,26 @@ fn main(
   }
   let at = i / p.wC * p.mC + i % p.wC;
 
-  var t: array<array<Value, 4>, 3>; // G^T m
-  #unroll s 4
+  var t: array<Line, IN_TILE>; // the columns of G^T m
+  #unroll s IN_TILE
   {
-    let m_0 = m_at($s, at);
-    let m_1 = m_at(4 + $s, at);
-    let m_2 = m_at(8 + $s, at);
-    let m_3 = m_at(12 + $s, at);
-    t[0][$s] = m_0 + 0.5 * (m_1 + m_2);
-    t[1][$s] = 0.5 * (m_1 - m_2);
-    t[2][$s] = 0.5 * (m_1 + m_2) + m_3;
+    var column: Line;
+    #unroll r IN_TILE
+    column[$r] = m_at($r * IN_TILE + $s, at);
+    #end
+    t[$s] = evaluate_transposed(scale(column), KERNEL);
   }
   #end
-  #unroll r 3
-  dw[i + (3 * $r) * filters] = t[$r][0] + 0.5 * (t[$r][1] + t[$r][2]);
-  dw[i + (3 * $r + 1) * filters] = 0.5 * (t[$r][1] - t[$r][2]);
-  dw[i + (3 * $r + 2) * filters] = 0.5 * (t[$r][1] + t[$r][2]) + t[$r][3];
+  #unroll r KERNEL
+  {
+    var row: Line;
+    #unroll s IN_TILE
+    row[$s] = t[$s][$r];
+    #end
+    row = evaluate_transposed(scale(row), KERNEL);
+    #unroll s KERNEL
+    dw[i + (KERNEL * $r + $s) * filters] = row[$s];
+    #end
+  }
   #end
 }

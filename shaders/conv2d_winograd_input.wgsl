@@ -1,15 +1,11 @@
-// Winograd convolution F(2x2,3x3), input transform: v = B^T d B for each tile d of 4x4 pixels of x, where tile (th, tw)
-// starts at row 2 * th + originH and column 2 * tw + originW, pixels outside of x count as 0, and
-//   B^T = [ 1  0 -1  0 ]
-//         [ 0  1  1  0 ]
-//         [ 0 -1  1  0 ]
-//         [ 0  1  0 -1 ].
-// x: [n,inH,inW,xC] NHWC, v: [16][tiles,vC] with `vPoint` from one of the 16 points to the next; channels are counted in
-// Values. v holds the tiles firstTile and following of all n * tilesH * tilesW, and zeros in channels past xC.
+// Winograd convolution, input transform: v = B^T d B for each tile d of IN_TILE x IN_TILE pixels of x, where tile (th, tw)
+// starts at row OUT_TILE * th + originH and column OUT_TILE * tw + originW, and pixels outside of x count as 0.
+// x: [n,inH,inW,xC] NHWC, v: [IN_TILE * IN_TILE][tiles,vC] with `vPoint` from one of the points to the next; channels are
+// counted in Values. v holds the tiles firstTile and following of all n * tilesH * tilesW, and zeros in channels past xC.
 // One invocation computes a tile of one Value of channels. Writes v (=).
-// Reference: Lavin & Gray 2015, https://arxiv.org/abs/1509.09308, section 4.1.
-// Constants: Value (f32 or vec4f).
-// lib: index
+// lib/winograd.wgsl has the matrices.
+// Constants: Value (f32 or vec4f), OUT_TILE, IN_TILE.
+// lib: index, winograd
 
 override WG_SIZE: u32 = 64;
 
@@ -51,26 +47,29 @@ fn main(
   let c = i % p.vC;
   let tile = p.firstTile + i / p.vC;
   let n = tile / p.tilesW / p.tilesH;
-  let ih = 2 * (tile / p.tilesW % p.tilesH) + p.originH;
-  let iw = 2 * (tile % p.tilesW) + p.originW;
+  let ih = OUT_TILE * (tile / p.tilesW % p.tilesH) + p.originH;
+  let iw = OUT_TILE * (tile % p.tilesW) + p.originW;
 
-  var t: array<array<Value, 4>, 4>; // B^T d
-  #unroll s 4
+  var t: array<Line, IN_TILE>; // the columns of B^T d
+  #unroll s IN_TILE
   {
-    let d_0 = x_at(n, ih, iw + $s, c);
-    let d_1 = x_at(n, ih + 1, iw + $s, c);
-    let d_2 = x_at(n, ih + 2, iw + $s, c);
-    let d_3 = x_at(n, ih + 3, iw + $s, c);
-    t[0][$s] = d_0 - d_2;
-    t[1][$s] = d_1 + d_2;
-    t[2][$s] = d_2 - d_1;
-    t[3][$s] = d_1 - d_3;
+    var column: Line;
+    #unroll r IN_TILE
+    column[$r] = x_at(n, ih + $r, iw + $s, c);
+    #end
+    t[$s] = interpolate_transposed(column);
   }
   #end
-  #unroll r 4
-  v[i + (4 * $r) * p.vPoint] = t[$r][0] - t[$r][2];
-  v[i + (4 * $r + 1) * p.vPoint] = t[$r][1] + t[$r][2];
-  v[i + (4 * $r + 2) * p.vPoint] = t[$r][2] - t[$r][1];
-  v[i + (4 * $r + 3) * p.vPoint] = t[$r][1] - t[$r][3];
+  #unroll r IN_TILE
+  {
+    var row: Line;
+    #unroll s IN_TILE
+    row[$s] = t[$s][$r];
+    #end
+    row = interpolate_transposed(row);
+    #unroll s IN_TILE
+    v[i + ($r * IN_TILE + $s) * p.vPoint] = row[$s];
+    #end
+  }
   #end
 }

@@ -1,13 +1,11 @@
-// Winograd convolution F(2x2,3x3), output transform: each tile of 2x2 pixels of y is A^T m A + b, where m holds the 4x4
-// products of its transformed input with the transformed filter, summed over channels, and
-//   A^T = [ 1  1  1  0 ]
-//         [ 0  1 -1 -1 ].
-// m: [16][tiles,mC] with `mPoint` from one of the 16 points to the next, b: [outC] (not read without HAS_BIAS),
+// Winograd convolution, output transform: each tile of OUT_TILE x OUT_TILE pixels of y is A^T m A + b, where m holds the
+// products of its transformed input with the transformed filter, summed over channels.
+// m: [IN_TILE * IN_TILE][tiles,mC] with `mPoint` from one of the points to the next, b: [outC] (not read without HAS_BIAS),
 // y: [n,outH,outW,yC] NHWC; channels are counted in Values, mC >= yC. m holds the tiles firstTile and following of all
 // n * tilesH * tilesW. One invocation computes a tile of one Value of channels. Writes y (=), as far as it reaches.
-// Reference: Lavin & Gray 2015, https://arxiv.org/abs/1509.09308, section 4.1.
-// Constants: Value (f32 or vec4f).
-// lib: index
+// lib/winograd.wgsl has the matrices.
+// Constants: Value (f32 or vec4f), OUT_TILE, IN_TILE.
+// lib: index, winograd
 
 override WG_SIZE: u32 = 64;
 override HAS_BIAS: bool = false;
@@ -49,31 +47,36 @@ fn main(
   let at = i / p.yC * p.mC + c;
   let tile = p.firstTile + i / p.yC;
   let n = tile / p.tilesW / p.tilesH;
-  let oh = 2 * (tile / p.tilesW % p.tilesH);
-  let ow = 2 * (tile % p.tilesW);
+  let oh = OUT_TILE * (tile / p.tilesW % p.tilesH);
+  let ow = OUT_TILE * (tile % p.tilesW);
 
-  var t: array<array<Value, 4>, 2>; // A^T m
-  #unroll s 4
+  var t: array<Line, IN_TILE>; // the columns of A^T m
+  #unroll s IN_TILE
   {
-    let m_0 = m[at + $s * p.mPoint];
-    let m_1 = m[at + (4 + $s) * p.mPoint];
-    let m_2 = m[at + (8 + $s) * p.mPoint];
-    let m_3 = m[at + (12 + $s) * p.mPoint];
-    t[0][$s] = m_0 + m_1 + m_2;
-    t[1][$s] = m_1 - m_2 - m_3;
+    var column: Line;
+    #unroll r IN_TILE
+    column[$r] = m[at + ($r * IN_TILE + $s) * p.mPoint];
+    #end
+    t[$s] = evaluate_transposed(column, OUT_TILE);
   }
   #end
   var bias = Value();
   if (HAS_BIAS) {
     bias = b[c];
   }
-  #unroll r 2
+  #unroll r OUT_TILE
   if (oh + $r < p.outH) {
+    var row: Line;
+    #unroll s IN_TILE
+    row[$s] = t[$s][$r];
+    #end
+    row = evaluate_transposed(row, OUT_TILE);
     let y_row = ((n * p.outH + oh + $r) * p.outW + ow) * p.yC + c;
-    y[y_row] = activated(t[$r][0] + t[$r][1] + t[$r][2] + bias);
-    if (ow + 1 < p.outW) {
-      y[y_row + p.yC] = activated(t[$r][1] - t[$r][2] - t[$r][3] + bias);
+    #unroll s OUT_TILE
+    if (ow + $s < p.outW) {
+      y[y_row + $s * p.yC] = activated(row[$s] + bias);
     }
+    #end
   }
   #end
 }

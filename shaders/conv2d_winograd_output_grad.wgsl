@@ -1,14 +1,11 @@
-// Winograd weight gradient, the transpose of the output transform: z = A e A^T for each tile e of 2x2 pixels of dy, where
-//   A = [ 1  0 ]
-//       [ 1  1 ]
-//       [ 1 -1 ]
-//       [ 0 -1 ].
-// dy: [n,outH,outW,yC] NHWC, z: [16][tiles,zC] with `zPoint` from one of the 16 points to the next; channels are counted in
-// Values. z holds the tiles firstTile and following of all n * tilesH * tilesW, and zeros in channels past yC.
-// One invocation computes a tile of one Value of channels. Writes z (=).
-// conv2d_winograd_output.wgsl is the transform itself.
-// Constants: Value (f32 or vec4f).
-// lib: index
+// Winograd weight gradient, the transpose of the output transform: z = A e A^T for each tile e of OUT_TILE x OUT_TILE
+// pixels of dy.
+// dy: [n,outH,outW,yC] NHWC, z: [IN_TILE * IN_TILE][tiles,zC] with `zPoint` from one of the points to the next; channels
+// are counted in Values. z holds the tiles firstTile and following of all n * tilesH * tilesW, and zeros in channels past
+// yC. One invocation computes a tile of one Value of channels. Writes z (=).
+// conv2d_winograd_output.wgsl is the transform itself, lib/winograd.wgsl has the matrices.
+// Constants: Value (f32 or vec4f), OUT_TILE, IN_TILE.
+// lib: index, winograd
 
 override WG_SIZE: u32 = 64;
 
@@ -48,24 +45,29 @@ fn main(
   let c = i % p.zC;
   let tile = p.firstTile + i / p.zC;
   let n = tile / p.tilesW / p.tilesH;
-  let oh = 2 * (tile / p.tilesW % p.tilesH);
-  let ow = 2 * (tile % p.tilesW);
+  let oh = OUT_TILE * (tile / p.tilesW % p.tilesH);
+  let ow = OUT_TILE * (tile % p.tilesW);
 
-  var t: array<array<Value, 2>, 4>; // A e
-  #unroll s 2
+  var t: array<Line, OUT_TILE>; // the columns of A e
+  #unroll s OUT_TILE
   {
-    let e_0 = dy_at(n, oh, ow + $s, c);
-    let e_1 = dy_at(n, oh + 1, ow + $s, c);
-    t[0][$s] = e_0;
-    t[1][$s] = e_0 + e_1;
-    t[2][$s] = e_0 - e_1;
-    t[3][$s] = -e_1;
+    var column: Line;
+    #unroll r OUT_TILE
+    column[$r] = dy_at(n, oh + $r, ow + $s, c);
+    #end
+    t[$s] = evaluate(column, OUT_TILE);
   }
   #end
-  #unroll r 4
-  z[i + (4 * $r) * p.zPoint] = t[$r][0];
-  z[i + (4 * $r + 1) * p.zPoint] = t[$r][0] + t[$r][1];
-  z[i + (4 * $r + 2) * p.zPoint] = t[$r][0] - t[$r][1];
-  z[i + (4 * $r + 3) * p.zPoint] = -t[$r][1];
+  #unroll r IN_TILE
+  {
+    var row: Line;
+    #unroll s OUT_TILE
+    row[$s] = t[$s][$r];
+    #end
+    row = evaluate(row, OUT_TILE);
+    #unroll s IN_TILE
+    z[i + ($r * IN_TILE + $s) * p.zPoint] = row[$s];
+    #end
+  }
   #end
 }

@@ -1,13 +1,17 @@
 /**
- * Convolution with a 3x3 kernel by Winograd's minimal filtering F(2x2,3x3) (Lavin & Gray 2015,
- * https://arxiv.org/abs/1509.09308): tiles of 4x4 pixels and filters are transformed, multiplied point by point and summed
- * over channels as 16 matrix products, and transformed back to 2x2 pixels, with 16 multiplications where the plain sum has 36.
+ * Convolution with a 2x2, 3x3 or 5x5 kernel by Winograd's minimal filtering (Lavin & Gray 2015,
+ * https://arxiv.org/abs/1509.09308): tiles of x and filters are transformed, multiplied point by point and summed over
+ * channels as one matrix product for each point, and transformed back to tiles of y:
+ *   kernel  tile of x  tile of y  products, where the plain sum has
+ *   2x2     4x4        3x3        16         36
+ *   3x3     4x4        2x2        16         36
+ *   5x5     6x6        2x2        36        100
  *   forward          y  = A^T [ sum over ci of (G g G^T) . (B^T d B) ] A     d a tile of x, g a filter
  *   input gradient   the same of dy and the filters turned by 180 degrees
  *   weight gradient  dw = G^T [ sum over tiles of (B^T d B) . (A e A^T) ] G    e a tile of dy
  *
- * Transformed tensors are [16][rows, columns], a matrix for each point, with channels in fours and zeros behind. They come
- * in windows over the tiles, since they are four times as large as what they are made of.
+ * Transformed tensors are [points][rows, columns], a matrix for each point, with channels in fours and zeros behind. They
+ * come in windows over the tiles, since they are up to nine times as large as what they are made of.
  */
 import { ceilDiv, grid1d, valueType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
@@ -20,21 +24,36 @@ import { roundUp4 } from "./repack.ts";
 import { prefersSubgroups } from "./subgroup.ts";
 
 const WG_SIZE = 64;
-/** Points of a transformed tile. */
-const POINTS = 16;
+/** Rows of a tile of y, by rows of the kernel: 4 or 6 points a line, since with more the roundings grow. */
+const OUT_TILES: Readonly<Record<number, number>> = { 2: 3, 3: 2, 5: 2 };
 /** Matrices start at multiples of 256 bytes, so that each may be bound on its own. */
 const ALIGNED_ELEMENTS = 64;
 
 /** Why this geometry or adapter cannot take Winograd's algorithm; undefined where it can. */
 export function conv2dWinogradUnsupported(device: Device, g: Conv2dGeometry): string | undefined {
-  if (g.kH !== 3 || g.kW !== 3) return `the kernel is ${g.kH}x${g.kW}, not 3x3`;
+  if (g.kH !== g.kW || !(g.kH in OUT_TILES))
+    return `the kernel is ${g.kH}x${g.kW}, not 2x2, 3x3 or 5x5`;
   if (g.strideH !== 1 || g.strideW !== 1) return `the stride is [${g.strideH},${g.strideW}], not 1`;
   if (g.dilationH !== 1 || g.dilationW !== 1)
     return `the dilation is [${g.dilationH},${g.dilationW}], not 1`;
-  const bytes = 4 * POINTS * pointSize(roundUp4(g.inC), roundUp4(g.outC));
+  const bytes = 4 * formOf(g).points * pointSize(roundUp4(g.inC), roundUp4(g.outC));
   return bytes > device.maxBindingBytes
     ? `the transformed filter takes ${bytes} bytes, one binding ${device.maxBindingBytes}`
     : undefined;
+}
+
+/** F(OUT_TILE x OUT_TILE, KERNEL x KERNEL), with `points` values of a transformed tile. */
+interface Form {
+  readonly KERNEL: number;
+  readonly OUT_TILE: number;
+  readonly IN_TILE: number;
+  readonly points: number;
+}
+
+function formOf({ kH: KERNEL }: Conv2dGeometry): Form {
+  const OUT_TILE = OUT_TILES[KERNEL] ?? 1;
+  const IN_TILE = OUT_TILE + KERNEL - 1;
+  return { KERNEL, OUT_TILE, IN_TILE, points: IN_TILE * IN_TILE };
 }
 
 /**
@@ -63,8 +82,8 @@ export function conv2dInputGradWinograd(
 ): void {
   convolve(ctx, `conv2dInputGrad ${dx.label}`, { x: dy, w }, g, dx, {
     flip: true,
-    originH: g.padTop - 2,
-    originW: g.padLeft - 2,
+    originH: g.padTop - (g.kH - 1),
+    originW: g.padLeft - (g.kW - 1),
   });
 }
 
@@ -88,19 +107,32 @@ function convolve(
   const [, outH = 0, outW = 0, yC = 0] = y.shape;
   const k = roundUp4(xC);
   const n = roundUp4(yC);
-  const u = transformFilter(ctx, label, w, flip);
+  const form = formOf(g);
+  const { OUT_TILE, IN_TILE, points } = form;
+  const u = transformFilter(ctx, label, form, w, flip);
   const { Value, lanes } = valueType(yC);
   for (const window of tileWindows(ctx.device, g, y)) {
     const { tiles, ...place } = window;
-    const v = transformInput(ctx, label, x, window, { originH, originW });
-    const m = transformed(ctx, tiles, n, `${y.label} products`);
+    const v = transformInput(ctx, label, form, x, window, { originH, originW });
+    const m = transformed(ctx, points, tiles, n, `${y.label} products`);
     const sizes = { m: tiles, n, k };
-    multiply(ctx, { label: `${label} products`, ...sizes, a: v, b: u, transposeB: flip, c: m });
+    multiply(ctx, {
+      label: `${label} products`,
+      points,
+      ...sizes,
+      a: v,
+      b: u,
+      transposeB: flip,
+      c: m,
+    });
     ctx.free(v);
     ctx.dispatch({
       label: `${label} output transform`,
       shader: "conv2d_winograd_output",
-      constants: { WG_SIZE, Value, HAS_BIAS: b !== undefined, LEAKY_SLOPE: leakySlope },
+      constants: {
+        ...{ WG_SIZE, Value, OUT_TILE, IN_TILE },
+        ...{ HAS_BIAS: b !== undefined, LEAKY_SLOPE: leakySlope },
+      },
       tensors: [m, b ?? m, y],
       params: {
         ...{ outH, outW, yC: yC / lanes, mC: n / lanes, mPoint: pointSize(tiles, n) / lanes },
@@ -115,7 +147,7 @@ function convolve(
 
 /**
  * dw in one part: the products themselves split their long sums.
- * x [n,inH,inW,inC], dy [n,outH,outW,outC], partials [1,3,3,inC,outC].
+ * x [n,inH,inW,inC], dy [n,outH,outW,outC], partials [1,kH,kW,inC,outC].
  * Shaders: conv2d_winograd_input.wgsl, _output_grad.wgsl, _filter_grad.wgsl and those of the products.  Writes partials (=).
  */
 export function conv2dWeightGradWinograd(
@@ -128,25 +160,28 @@ export function conv2dWeightGradWinograd(
   const { inC, outC, outH, outW } = g;
   const m = roundUp4(inC);
   const n = roundUp4(outC);
+  const form = formOf(g);
+  const { KERNEL, OUT_TILE, IN_TILE, points } = form;
   const windows = tileWindows(ctx.device, g, dy);
-  const sizes = { batch: POINTS, m, n, k: windows[0]?.tiles ?? 1 };
+  const sizes = { batch: points, m, n, k: windows[0]?.tiles ?? 1 };
   const splits = prefersSubgroups(ctx.device) // matmulSubgroup splits by itself
     ? 1
     : batchedSplits(ctx.device, sizes, pointSize(m, n));
   const products = ctx.scratch(
-    [splits * POINTS, pointSize(m, n)],
+    [splits * points, pointSize(m, n)],
     "float32",
     `${partials.label} products`,
   );
   const { Value, lanes } = valueType(outC);
   for (const window of windows) {
     const { tiles, ...place } = window;
-    const v = transformInput(ctx, label, x, window, { originH: -g.padTop, originW: -g.padLeft });
-    const z = transformed(ctx, tiles, n, `${dy.label} transformed`);
+    const origin = { originH: -g.padTop, originW: -g.padLeft };
+    const v = transformInput(ctx, label, form, x, window, origin);
+    const z = transformed(ctx, points, tiles, n, `${dy.label} transformed`);
     ctx.dispatch({
       label: `${label} output transform`,
       shader: "conv2d_winograd_output_grad",
-      constants: { WG_SIZE, Value },
+      constants: { WG_SIZE, Value, OUT_TILE, IN_TILE },
       tensors: [dy, z],
       params: {
         ...{ outH, outW, yC: outC / lanes, zC: n / lanes, zPoint: pointSize(tiles, n) / lanes },
@@ -156,7 +191,7 @@ export function conv2dWeightGradWinograd(
     });
     multiply(ctx, {
       label: `${label} products`,
-      ...{ m, n, k: tiles, a: v, transposeA: true, b: z, c: products, splits },
+      ...{ points, m, n, k: tiles, a: v, transposeA: true, b: z, c: products, splits },
       accumulate: place.firstTile > 0,
     });
     ctx.free(z);
@@ -165,7 +200,7 @@ export function conv2dWeightGradWinograd(
   ctx.dispatch({
     label: `${label} filter transform`,
     shader: "conv2d_winograd_filter_grad",
-    constants: { WG_SIZE, Value },
+    constants: { WG_SIZE, Value, KERNEL, IN_TILE },
     tensors: [products, partials],
     params: { inC, wC: outC / lanes, mC: n / lanes, mPoint: pointSize(m, n) / lanes, splits },
     workgroups: grid1d(ctx.device, ceilDiv((inC * outC) / lanes, WG_SIZE)),
@@ -181,17 +216,23 @@ interface TileWindow {
   readonly tilesW: number;
 }
 
-/** u = G g G^T of all filters [3,3,inC,outC], as a scratch tensor [16][inC,outC]. */
-function transformFilter(ctx: Context, label: string, w: Tensor, flip: boolean): Tensor {
+/** u = G g G^T of all filters [kH,kW,inC,outC], as a scratch tensor [points][inC,outC]. */
+function transformFilter(
+  ctx: Context,
+  label: string,
+  { KERNEL, IN_TILE, points }: Form,
+  w: Tensor,
+  flip: boolean,
+): Tensor {
   const [, , inC = 0, outC = 0] = w.shape;
   const rows = roundUp4(inC);
   const columns = roundUp4(outC);
   const { Value, lanes } = valueType(outC);
-  const u = transformed(ctx, rows, columns, `${w.label} transformed`);
+  const u = transformed(ctx, points, rows, columns, `${w.label} transformed`);
   ctx.dispatch({
     label: `${label} filter transform`,
     shader: "conv2d_winograd_filter",
-    constants: { WG_SIZE, Value, FLIP: flip },
+    constants: { WG_SIZE, Value, KERNEL, IN_TILE, FLIP: flip },
     tensors: [w, u],
     params: {
       ...{ inC, wC: outC / lanes, uRows: rows, uC: columns / lanes },
@@ -206,6 +247,7 @@ function transformFilter(ctx: Context, label: string, w: Tensor, flip: boolean):
 function transformInput(
   ctx: Context,
   label: string,
+  { OUT_TILE, IN_TILE, points }: Form,
   x: Tensor,
   window: TileWindow,
   origin: { originH: number; originW: number },
@@ -214,11 +256,11 @@ function transformInput(
   const { tiles } = window;
   const channels = roundUp4(xC);
   const { Value, lanes } = valueType(xC);
-  const v = transformed(ctx, tiles, channels, `${x.label} transformed`);
+  const v = transformed(ctx, points, tiles, channels, `${x.label} transformed`);
   ctx.dispatch({
     label: `${label} input transform`,
     shader: "conv2d_winograd_input",
-    constants: { WG_SIZE, Value },
+    constants: { WG_SIZE, Value, OUT_TILE, IN_TILE },
     tensors: [x, v],
     params: {
       ...{ inH, inW, xC: xC / lanes, vC: channels / lanes },
@@ -229,9 +271,15 @@ function transformInput(
   return v;
 }
 
-/** A scratch tensor of 16 matrices. */
-function transformed(ctx: Context, rows: number, columns: number, label: string): Tensor {
-  return ctx.scratch([POINTS, pointSize(rows, columns)], "float32", label);
+/** A scratch tensor of a matrix for each point. */
+function transformed(
+  ctx: Context,
+  points: number,
+  rows: number,
+  columns: number,
+  label: string,
+): Tensor {
+  return ctx.scratch([points, pointSize(rows, columns)], "float32", label);
 }
 
 /** Elements from one matrix to the next. */
@@ -243,19 +291,21 @@ function pointSize(rows: number, columns: number): number {
 const WINDOW_BYTES = { hardware: 64 * 1024 * 1024, software: 4 * 1024 * 1024 } as const;
 
 /** How many transformed tiles a window holds; at least 4 wherever the transformed filter fits in one binding. */
-function tilesPerWindow(device: Device, { inC, outC }: Conv2dGeometry): number {
-  const channels = roundUp4(Math.max(inC, outC));
-  const points = Math.floor(device.maxBindingBytes / (4 * POINTS * ALIGNED_ELEMENTS));
-  const fits = Math.floor((points * ALIGNED_ELEMENTS) / channels);
+function tilesPerWindow(device: Device, g: Conv2dGeometry): number {
+  const { points } = formOf(g);
+  const channels = roundUp4(Math.max(g.inC, g.outC));
+  const blocks = Math.floor(device.maxBindingBytes / (4 * points * ALIGNED_ELEMENTS));
+  const fits = Math.floor((blocks * ALIGNED_ELEMENTS) / channels);
   const bytes = WINDOW_BYTES[device.summary.software ? "software" : "hardware"];
-  return Math.min(fits, Math.max(64, Math.floor(bytes / (4 * POINTS * channels))));
+  return Math.min(fits, Math.max(64, Math.floor(bytes / (4 * points * channels))));
 }
 
 /** Windows over the tiles of y [n,outH,outW,outC]. */
 function tileWindows(device: Device, g: Conv2dGeometry, y: Tensor): TileWindow[] {
   const [n = 0, outH = 0, outW = 0] = y.shape;
-  const tilesH = ceilDiv(outH, 2);
-  const tilesW = ceilDiv(outW, 2);
+  const { OUT_TILE } = formOf(g);
+  const tilesH = ceilDiv(outH, OUT_TILE);
+  const tilesW = ceilDiv(outW, OUT_TILE);
   const all = n * tilesH * tilesW;
   // Of equal size, so that the last one is not left with a few tiles.
   const count = ceilDiv(all, ceilDiv(all, tilesPerWindow(device, g)));
@@ -265,19 +315,20 @@ function tileWindows(device: Device, g: Conv2dGeometry, y: Tensor): TileWindow[]
   return windows;
 }
 
-/** c[i,j] = sum over q of op(a)[i,q] * op(b)[q,j] for each of the 16 points. */
+/** c[i,j] = sum over q of op(a)[i,q] * op(b)[q,j] for each point. */
 interface Products {
   readonly label: string;
+  readonly points: number;
   readonly m: number;
   readonly n: number;
   readonly k: number;
-  /** [16][m,k], or [16][k,m] with `transposeA`. */
+  /** [points][m,k], or [points][k,m] with `transposeA`. */
   readonly a: Tensor;
   readonly transposeA?: boolean;
-  /** [16][k,n], or [16][n,k] with `transposeB`. */
+  /** [points][k,n], or [points][n,k] with `transposeB`. */
   readonly b: Tensor;
   readonly transposeB?: boolean;
-  /** [splits][16][m,n], partial sums over parts of k. */
+  /** [splits][points][m,n], partial sums over parts of k. */
   readonly c: Tensor;
   /** Default 1. */
   readonly splits?: number;
@@ -285,13 +336,13 @@ interface Products {
   readonly accumulate?: boolean;
 }
 
-function multiply(ctx: Context, { a, b, c, ...product }: Products): void {
+function multiply(ctx: Context, { points, a, b, c, ...product }: Products): void {
   const { m, n, k, transposeA = false, transposeB = false } = product;
   const [aRows, aColumns] = transposeA ? [k, m] : [m, k];
   const [bRows, bColumns] = transposeB ? [n, k] : [k, n];
   if (!prefersSubgroups(ctx.device)) {
     matmulBatched(ctx, {
-      ...{ ...product, batch: POINTS },
+      ...{ ...product, batch: points },
       a: { tensor: a, block: pointSize(aRows, aColumns) },
       b: { tensor: b, block: pointSize(bRows, bColumns) },
       c: { tensor: c, block: pointSize(m, n) },
@@ -303,7 +354,7 @@ function multiply(ctx: Context, { a, b, c, ...product }: Products): void {
     firstColumn: 0,
     rowLength: columns,
   });
-  for (let point = 0; point < POINTS; point++)
+  for (let point = 0; point < points; point++)
     matmulSubgroup(ctx, {
       ...product,
       a: matrix(a, point, aRows, aColumns),

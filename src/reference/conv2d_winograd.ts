@@ -1,8 +1,8 @@
 /**
- * Convolution with a 3x3 kernel and its gradients by Winograd's F(2x2,3x3) in float64; mirrors shaders/conv2d_winograd_*.wgsl.
- * The values are those of conv2d.ts. `absSum` is the sum of |terms| that this algorithm adds, since these are what it
- * rounds: each element is computed from whole tiles and filters, also where its own sum has few or small terms. Where all
- * magnitudes are alike, that is up to 64 / 9 times as much as the plain sum of |terms| (9 times for the weight gradient).
+ * Convolution with a 2x2, 3x3 or 5x5 kernel and its gradients by Winograd's algorithm in float64; mirrors
+ * shaders/conv2d_winograd_*.wgsl. The values are those of conv2d.ts. `absSum` is the sum of |terms| that this algorithm adds,
+ * since these are what it rounds: each element is computed from whole tiles and filters, also where its own sum has few or
+ * small terms. docs/numerics.md says how much more than the plain sum of |terms| that is.
  */
 import type { Conv2dGeometry } from "../geometry.ts";
 import type { Reference } from "./reference.ts";
@@ -11,26 +11,49 @@ type Matrix = readonly (readonly number[])[];
 
 const transpose = (m: Matrix): Matrix => m[0]!.map((_, column) => m.map((row) => row[column]!));
 
-/** The transforms of input tiles (B^T), filters (G) and output tiles (A^T), and their transposes for the weight gradient. */
-function transforms(of: (value: number) => number) {
+/** Where the polynomials are evaluated, by their number; the last is infinity. */
+const POINTS: Readonly<Record<number, readonly number[]>> = {
+  4: [0, 1, -1],
+  6: [0, 1, -1, 2, -2],
+};
+
+/** Rows of a tile of y, by rows of the kernel. */
+const OUT_TILES: Readonly<Record<number, number>> = { 2: 3, 3: 2, 5: 2 };
+
+/** Coefficients of the product of all (t - point), lowest power first. */
+function withRoots(points: readonly number[]): number[] {
+  return points.reduce(
+    (c, point) => [...c, 0].map((_, power) => (c[power - 1] ?? 0) - point * (c[power] ?? 0)),
+    [1],
+  );
+}
+
+/**
+ * Toom and Cook's matrices for tiles of `outTile` pixels of y and filters of `kernel` taps: of input tiles (B^T), filters (G) and
+ * output tiles (A^T), and their transposes for the weight gradient. A row of B^T is Lagrange's polynomial for its point, of
+ * which G takes the denominator, so that B^T holds integers.
+ */
+function transforms(outTile: number, kernel: number, of: (value: number) => number) {
+  const points = POINTS[outTile + kernel - 1]!;
+  const others = (point: number) => points.filter((other) => other !== point);
+  const denominator = (point: number) =>
+    others(point).reduce((product, other) => product * (point - other), 1);
+  const last = (count: number) => Array.from({ length: count }, (_, i) => (i < count - 1 ? 0 : 1));
+  const powers = (count: number, divisor: (point: number) => number): Matrix => [
+    ...points.map((point) =>
+      Array.from({ length: count }, (_, power) => point ** power / divisor(point)),
+    ),
+    last(count),
+  ];
+  const sign = (point: number) => Math.sign(denominator(point));
   const bT = [
-    [1, 0, -1, 0],
-    [0, 1, 1, 0],
-    [0, -1, 1, 0],
-    [0, 1, 0, -1],
+    ...points.map((point) => [...withRoots(others(point)).map((c) => sign(point) * c), 0]),
+    withRoots(points),
   ];
-  const g = [
-    [1, 0, 0],
-    [0.5, 0.5, 0.5],
-    [0.5, -0.5, 0.5],
-    [0, 0, 1],
-  ];
-  const aT = [
-    [1, 1, 1, 0],
-    [0, 1, -1, -1],
-  ];
+  const g = powers(kernel, (point) => Math.abs(denominator(point)));
+  const a = powers(outTile, () => 1);
   const map = (m: Matrix): Matrix => m.map((row) => row.map(of));
-  return { bT: map(bT), g: map(g), aT: map(aT), a: map(transpose(aT)), gT: map(transpose(g)) };
+  return { bT: map(bT), g: map(g), aT: map(transpose(a)), a: map(a), gT: map(transpose(g)) };
 }
 
 /** Once with the numbers as they are, for the values, and once with magnitudes, for the sum of |terms|. */
@@ -47,12 +70,12 @@ function sandwich(m: Matrix, d: Matrix): Matrix {
 
 /** sum += a . b, point by point. */
 function addProduct(sum: number[][], a: Matrix, b: Matrix): void {
-  for (let r = 0; r < 4; r++) for (let s = 0; s < 4; s++) sum[r]![s]! += a[r]![s]! * b[r]![s]!;
+  sum.forEach((row, r) => {
+    for (let s = 0; s < row.length; s++) row[s]! += a[r]![s]! * b[r]![s]!;
+  });
 }
 
-const zeros = (): number[][] => Array.from({ length: 4 }, () => [0, 0, 0, 0]);
-
-const square = (size: number, at: (r: number, s: number) => number): Matrix =>
+const square = (size: number, at: (r: number, s: number) => number): number[][] =>
   Array.from({ length: size }, (_, r) => Array.from({ length: size }, (__, s) => at(r, s)));
 
 /** A tensor [n,h,w,c] NHWC of which tiles are taken and written. */
@@ -76,39 +99,41 @@ function tilesAt(image: Image, n: number, row: number, column: number, size: num
   );
 }
 
-/** Visits the tiles of 2x2 pixels that cover [n,h,w] by their first pixels. */
+/** Visits the tiles of `size` x `size` pixels that cover [n,h,w] by their first pixels. */
 function forEachTile(
   n: number,
+  size: number,
   { h, w }: Image,
   visit: (n: number, row: number, column: number) => void,
 ): void {
   for (let image = 0; image < n; image++)
-    for (let row = 0; row < h; row += 2)
-      for (let column = 0; column < w; column += 2) visit(image, row, column);
+    for (let row = 0; row < h; row += size)
+      for (let column = 0; column < w; column += size) visit(image, row, column);
 }
 
 /** y += A^T [sum over channels of (G g G^T) . (B^T d B)] A, the tile of y's first pixel starting at `origin` of x. */
 function convolve(
-  { bT, g: gMatrix, aT }: ReturnType<typeof transforms>,
+  { bT, g, aT }: ReturnType<typeof transforms>,
   n: number,
   x: Image,
   filter: (from: number, to: number, kh: number, kw: number) => number,
   origin: readonly [number, number],
   y: Image,
 ): void {
+  const [inTile, outTile, kernel] = [bT.length, aT.length, g[0]!.length];
   const u = Array.from({ length: x.c }, (_, from) =>
     Array.from({ length: y.c }, (__, to) =>
       sandwich(
-        gMatrix,
-        square(3, (kh, kw) => filter(from, to, kh, kw)),
+        g,
+        square(kernel, (kh, kw) => filter(from, to, kh, kw)),
       ),
     ),
   );
-  forEachTile(n, y, (image, row, column) => {
-    const tiles = tilesAt(x, image, row + origin[0], column + origin[1], 4);
+  forEachTile(n, outTile, y, (image, row, column) => {
+    const tiles = tilesAt(x, image, row + origin[0], column + origin[1], inTile);
     const v = tiles.map((d) => sandwich(bT, d));
     for (let to = 0; to < y.c; to++) {
-      const m = zeros();
+      const m = square(inTile, () => 0);
       for (let from = 0; from < x.c; from++) addProduct(m, u[from]![to]!, v[from]!);
       sandwich(aT, m).forEach((line, r) => {
         line.forEach((value, s) => {
@@ -127,16 +152,17 @@ export function conv2dWinograd(
   b: Float64Array | undefined,
   g: Conv2dGeometry,
 ): Reference {
-  return both(9 * g.inC + (b ? 1 : 0), (of) => {
-    const values = new Float64Array(g.n * g.outH * g.outW * g.outC);
-    if (b) for (let i = 0; i < values.length; i++) values[i] = of(b[i % g.outC]!);
+  const { n, kH, kW, inC, outC } = g;
+  return both(kH * kW * inC + (b ? 1 : 0), (of) => {
+    const values = new Float64Array(n * g.outH * g.outW * outC);
+    if (b) for (let i = 0; i < values.length; i++) values[i] = of(b[i % outC]!);
     convolve(
-      transforms(of),
-      g.n,
-      { values: x.map(of), h: g.inH, w: g.inW, c: g.inC },
-      (ci, co, kh, kw) => of(w[((kh * 3 + kw) * g.inC + ci) * g.outC + co]!),
+      transforms(OUT_TILES[kH]!, kH, of),
+      n,
+      { values: x.map(of), h: g.inH, w: g.inW, c: inC },
+      (ci, co, kh, kw) => of(w[((kh * kW + kw) * inC + ci) * outC + co]!),
       [-g.padTop, -g.padLeft],
-      { values, h: g.outH, w: g.outW, c: g.outC },
+      { values, h: g.outH, w: g.outW, c: outC },
     );
     return values;
   });
@@ -148,15 +174,16 @@ export function conv2dInputGradWinograd(
   w: Float64Array,
   g: Conv2dGeometry,
 ): Reference {
-  return both(9 * g.outC, (of) => {
-    const values = new Float64Array(g.n * g.inH * g.inW * g.inC);
+  const { n, kH, kW, inC, outC } = g;
+  return both(kH * kW * outC, (of) => {
+    const values = new Float64Array(n * g.inH * g.inW * inC);
     convolve(
-      transforms(of),
-      g.n,
-      { values: dy.map(of), h: g.outH, w: g.outW, c: g.outC },
-      (co, ci, kh, kw) => of(w[(((2 - kh) * 3 + 2 - kw) * g.inC + ci) * g.outC + co]!),
-      [g.padTop - 2, g.padLeft - 2],
-      { values, h: g.inH, w: g.inW, c: g.inC },
+      transforms(OUT_TILES[kH]!, kH, of),
+      n,
+      { values: dy.map(of), h: g.outH, w: g.outW, c: outC },
+      (co, ci, kh, kw) => of(w[(((kH - 1 - kh) * kW + kW - 1 - kw) * inC + ci) * outC + co]!),
+      [g.padTop - (kH - 1), g.padLeft - (kW - 1)],
+      { values, h: g.inH, w: g.inW, c: inC },
     );
     return values;
   });
@@ -168,26 +195,29 @@ export function conv2dWeightGradWinograd(
   dy: Float64Array,
   g: Conv2dGeometry,
 ): Reference {
-  return both(g.n * g.outH * g.outW, (of) => {
-    const { bT, a, gT } = transforms(of);
-    const input: Image = { values: x.map(of), h: g.inH, w: g.inW, c: g.inC };
-    const output: Image = { values: dy.map(of), h: g.outH, w: g.outW, c: g.outC };
-    const m = Array.from({ length: g.inC * g.outC }, zeros);
-    forEachTile(g.n, output, (image, row, column) => {
-      const d = tilesAt(input, image, row - g.padTop, column - g.padLeft, 4);
+  const { n, kH, kW, inC, outC } = g;
+  return both(n * g.outH * g.outW, (of) => {
+    const outTile = OUT_TILES[kH]!;
+    const { bT, a, gT } = transforms(outTile, kH, of);
+    const inTile = bT.length;
+    const input: Image = { values: x.map(of), h: g.inH, w: g.inW, c: inC };
+    const output: Image = { values: dy.map(of), h: g.outH, w: g.outW, c: outC };
+    const m = Array.from({ length: inC * outC }, () => square(inTile, () => 0));
+    forEachTile(n, outTile, output, (image, row, column) => {
+      const d = tilesAt(input, image, row - g.padTop, column - g.padLeft, inTile);
       const v = d.map((tile) => sandwich(bT, tile));
-      const z = tilesAt(output, image, row, column, 2).map((tile) => sandwich(a, tile));
+      const z = tilesAt(output, image, row, column, outTile).map((tile) => sandwich(a, tile));
       v.forEach((tile, ci) => {
         z.forEach((e, co) => {
-          addProduct(m[ci * g.outC + co]!, tile, e);
+          addProduct(m[ci * outC + co]!, tile, e);
         });
       });
     });
-    const values = new Float64Array(9 * g.inC * g.outC);
+    const values = new Float64Array(kH * kW * inC * outC);
     m.forEach((points, filter) => {
       sandwich(gT, points).forEach((line, kh) => {
         line.forEach((value, kw) => {
-          values[(kh * 3 + kw) * g.inC * g.outC + filter] = value;
+          values[(kh * kW + kw) * inC * outC + filter] = value;
         });
       });
     });

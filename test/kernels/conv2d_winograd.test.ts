@@ -50,6 +50,32 @@ const CASES: readonly Conv2dCase[] = [
   { x: [2, 13, 9, 33], w: [3, 3, 33, 64], padding: "same" },
   // 800 tiles, which the weight gradient adds in parts.
   { x: [2, 40, 40, 4], w: [3, 3, 4, 4], padding: "same" },
+  // Tiles of 3x3 pixels.
+  { x: [1, 1, 1, 1], w: [2, 2, 1, 1], padding: "same" },
+  { x: [2, 7, 5, 3], w: [2, 2, 3, 4], padding: "same" },
+  { x: [1, 4, 8, 4], w: [2, 2, 4, 5], bias: false },
+  {
+    x: [2, 3, 4, 2],
+    w: [2, 2, 2, 3],
+    padding: [
+      [3, 0],
+      [1, 2],
+    ],
+  },
+  { x: [2, 17, 12, 33], w: [2, 2, 33, 31] },
+  // Tiles of 6x6 pixels of x.
+  { x: [1, 1, 1, 1], w: [5, 5, 1, 1], padding: "same" },
+  { x: [2, 5, 7, 3], w: [5, 5, 3, 4], padding: "same" },
+  { x: [1, 8, 6, 4], w: [5, 5, 4, 5], bias: false },
+  {
+    x: [2, 3, 4, 2],
+    w: [5, 5, 2, 3],
+    padding: [
+      [6, 1],
+      [2, 5],
+    ],
+  },
+  { x: [2, 12, 15, 17], w: [5, 5, 17, 33], padding: "same" },
 ];
 
 /** Winograd's own sums of |terms| are the bound, without a factor: docs/numerics.md has why and what was measured. */
@@ -148,7 +174,14 @@ describe("conv2d winograd refuses", () => {
   const device = useDevice();
   const rules: readonly (readonly [string, Conv2dCase, string | undefined])[] = [
     ["nothing of the control case", { x: [1, 7, 7, 4], w: [3, 3, 4, 4] }, undefined],
-    ["other kernels", { x: [1, 7, 7, 4], w: [3, 5, 4, 4] }, "the kernel is 3x5, not 3x3"],
+    ["a 2x2 kernel", { x: [1, 7, 7, 4], w: [2, 2, 4, 4] }, undefined],
+    ["a 5x5 kernel", { x: [1, 7, 7, 4], w: [5, 5, 4, 4] }, undefined],
+    [
+      "other squares",
+      { x: [1, 7, 7, 4], w: [4, 4, 4, 4] },
+      "the kernel is 4x4, not 2x2, 3x3 or 5x5",
+    ],
+    ["oblongs", { x: [1, 7, 7, 4], w: [3, 5, 4, 4] }, "the kernel is 3x5, not 2x2, 3x3 or 5x5"],
     [
       "strides",
       { x: [1, 7, 7, 4], w: [3, 3, 4, 4], strides: [1, 2] },
