@@ -261,11 +261,9 @@ function reportPage(
     ["Multiply-adds", `${rate(ceilings.gflops)} GFLOP/s`],
     ["Copy", `${rate(ceilings.gbps)} GB/s`],
     ["Times", timestamps ? "GPU timestamps" : "by the clock"],
-    ["Host", `${context.cpu}, ${context.cpus} CPUs, ${context.os}`],
-    [
-      "Versions",
-      `tuningfork ${context.tuningfork}, webgpu ${context.webgpu}, Node ${context.node}`,
-    ],
+    ["Host", `${context.cpu}, ${context.cpus} CPUs`],
+    ["System", `${context.os}, Node ${context.node}`],
+    ["Versions", `tuningfork ${context.tuningfork}, webgpu ${context.webgpu}`],
   ];
   const title = `Benchmarks on ${adapter}`;
   return `<!DOCTYPE html>

@@ -7,14 +7,15 @@ import { EXIT_INTERRUPTED, onInterrupt } from "./train.ts";
 export async function bench(options: BenchOptions): Promise<number> {
   const interrupt = onInterrupt();
   const line = progressLine("bench", interrupt.signal);
-  const write = (stream: NodeJS.WriteStream) => (text: string) => {
-    line.stop(); // the table has the terminal's last line to itself
-    stream.write(`${text}\n`);
+  // A line has the terminal's last line to itself; the progress comes back with the next case.
+  const after = (say: (text: string) => void) => (text: string) => {
+    line.stop();
+    say(text);
   };
   try {
     const outcome = await run(options, {
-      print: write(process.stdout),
-      note: write(process.stderr),
+      print: after(console.log),
+      note: after(console.error),
       progress: (done, total, secondsLeft, text) => {
         const left = Number.isFinite(secondsLeft) ? `${formatDuration(secondsLeft)} left  ` : "";
         line.update(done, total, `${left}${text}`);

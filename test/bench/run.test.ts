@@ -209,7 +209,7 @@ describe("bench/harness", () => {
     }
   });
 
-  it("measures ceilings that no kernel of its own passes by far", async () => {
+  it("measures ceilings, above nothing", async () => {
     const { gflops, gbps } = await measureCeilings(device(), 0.1);
     expect(gflops).to.be.above(0.1);
     expect(gbps).to.be.above(0.01);
