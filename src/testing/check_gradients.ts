@@ -21,8 +21,8 @@ export type NetworkCheckOptions = ModelCheckOptions & OnDevice;
  * Checks the gradients of a layer, of a function made of kernels, or of a network; see docs/gradient_checks.md.
  * @throws Error only for options that make no sense; what is wrong with the gradients is in the report
  */
-export function checkGradients(
-  subject: Layer | GradientFunction,
+export function checkGradients<Name extends string>(
+  subject: Layer | GradientFunction<Name>,
   options: CheckOptions,
 ): Promise<GradientReport>;
 export function checkGradients(
@@ -55,8 +55,8 @@ export async function checkAny(
 }
 
 /** `checkGradients` for runners without chai. @throws GradientError with the report when anything is wrong */
-export async function expectCorrectGradients(
-  subject: Layer | GradientFunction,
+export async function expectCorrectGradients<Name extends string>(
+  subject: Layer | GradientFunction<Name>,
   options: CheckOptions,
 ): Promise<void>;
 export async function expectCorrectGradients(

@@ -4,26 +4,23 @@ import { zeros } from "../nn/init.ts";
 import { Layer, type ParameterSpec } from "../nn/layer.ts";
 import { formatShape, type Shape, type Tensor } from "../tensor.ts";
 
-type Tensors = Readonly<Record<string, Tensor>> & { readonly x: Tensor };
+/** Tensors by name: x, and the parameters. */
+type Tensors<Name extends string> = Readonly<Record<Name | "x", Tensor>>;
 
 /** A function that kernels compute, and the kernels of its gradients. Tensors go by name, `x` among them. */
-export interface GradientFunction {
+export interface GradientFunction<Name extends string = string> {
   readonly name: string;
   /** Shapes of what it takes beside x, e.g. `{ w: [3, 4], b: [4] }`. */
-  readonly parameters?: Readonly<Record<string, Shape>>;
+  readonly parameters?: Readonly<Record<Name, Shape>>;
   /** The shape of y for that of x, both with the batch. */
   outputShape(x: Shape): Shape;
   /** Records y = f(x, parameters). */
-  forward(ctx: Context, tensors: Tensors, y: Tensor): void;
+  forward(ctx: Context, tensors: Tensors<NoInfer<Name>>, y: Tensor): void;
   /** For `x` and each parameter: records its gradient into `out`, given all tensors, y and dy. */
   readonly gradients: Readonly<
     Record<
-      string,
-      (
-        ctx: Context,
-        tensors: Tensors & { readonly y: Tensor; readonly dy: Tensor },
-        out: Tensor,
-      ) => void
+      NoInfer<Name> | "x",
+      (ctx: Context, tensors: Tensors<NoInfer<Name> | "y" | "dy">, out: Tensor) => void
     >
   >;
 }
@@ -58,7 +55,7 @@ export class FunctionLayer extends Layer {
     return shapes.map(([name, shape]) => ({ name, shape, init: zeros }));
   }
 
-  #tensors(x: Tensor): Tensors {
+  #tensors(x: Tensor): Tensors<string> {
     const names = Object.keys(this.#function.parameters ?? {});
     return {
       ...Object.fromEntries(names.map((name) => [name, this.parameter(name).value])),

@@ -106,7 +106,9 @@ function tensorLine({ name, shape, against, checked, failed, share }: CheckedTen
   const found =
     failed > 0
       ? `${failed} of ${checked} elements differ from`
-      : `${checked === 1 ? "1 element" : `${checked} elements`} agree with`;
+      : checked === 1
+        ? "1 element agrees with"
+        : `${checked} elements agree with`;
   const worst = Number.isFinite(share)
     ? `${Number(share.toPrecision(2))} of its bound`
     : "no number";

@@ -2,6 +2,7 @@ import { expect } from "chai";
 import type { Context } from "../../src/gpu/context.ts";
 import { ceilDiv } from "../../src/gpu/context.ts";
 import { registerShader, type Constants } from "../../src/gpu/shader.ts";
+import { dense, denseInputGrad, denseWeightGrad } from "../../src/kernels/dense.ts";
 import { Conv2D } from "../../src/nn/conv2d.ts";
 import { Dense } from "../../src/nn/dense.ts";
 import { Dropout } from "../../src/nn/dropout.ts";
@@ -11,12 +12,14 @@ import { Layer, type Parameter, type ParameterSpec } from "../../src/nn/layer.ts
 import { LeakyReLU } from "../../src/nn/leaky_relu.ts";
 import { MaxPool2D } from "../../src/nn/max_pool2d.ts";
 import { Softmax } from "../../src/nn/softmax.ts";
+import * as reference from "../../src/reference/dense.ts";
 import { elementCount, reshape, slice, type Shape, type Tensor } from "../../src/tensor.ts";
 import {
   checkGradients,
   expectCorrectGradients,
   GradientError,
   type CheckOptions,
+  type GradientFunction,
   type GradientReport,
 } from "../../src/testing/index.ts";
 import { useDevice } from "../support/device.ts";
@@ -543,12 +546,48 @@ describe("checkGradients of a function", () => {
     expect(report.problems.map(({ tensor }) => tensor?.name)).to.deep.equal(["dw"]);
   });
 
+  it("takes the engine's kernels, by differences and by a reference", async () => {
+    const options = { device: device(), inputShape: [2, 3] };
+    const product: GradientFunction<"w"> = {
+      name: "dense",
+      parameters: { w: [3, 4] },
+      outputShape: ([n = 0]) => [n, 4],
+      forward: (ctx, { x, w }, y) => {
+        dense(ctx, { x, w }, {}, y);
+      },
+      gradients: {
+        x: (ctx, { dy, w }, dx) => {
+          denseInputGrad(ctx, { dy, w }, {}, dx);
+        },
+        w: (ctx, { x, dy }, dw) => {
+          denseWeightGrad(ctx, { x, dy }, {}, dw);
+        },
+      },
+    };
+    const byDifferences = await checkGradients(product, options);
+    expect(byDifferences.problems).to.deep.equal([]);
+    const sizes = { n: 2, inC: 3, outC: 4 };
+    const report = await checkGradients(product, {
+      ...options,
+      reference: {
+        forward: (x, { w = x }) => reference.dense(x, w, undefined, sizes),
+        backward: (x, { w = x }, dy) => ({
+          x: reference.denseInputGrad(dy, w, sizes),
+          w: reference.denseWeightGrad(x, dy, sizes),
+        }),
+      },
+    });
+    expect(report.problems).to.deep.equal([]);
+    expect(report.tensors.map(({ name }) => name)).to.have.members(["y", "dx", "dw"]);
+  });
+
   it("refuses a function without one of its gradients", async () => {
     const { gradients, ...rest } = scale(0);
-    const error: unknown = await checkGradients(
-      { ...rest, gradients: { x: gradients.x } },
-      { device: device(), inputShape: [2, 3] },
-    ).catch((e: unknown) => e);
+    const without = { ...rest, gradients: { x: gradients.x } } as unknown as GradientFunction;
+    const error: unknown = await checkGradients(without, {
+      device: device(),
+      inputShape: [2, 3],
+    }).catch((e: unknown) => e);
     expect(String(error)).to.contain('"scale": gradients: expected one for w, got x');
   });
 });
