@@ -35,6 +35,7 @@ import {
   conv2dWeightGradGemm,
   conv2dWeightGradGemmSplits,
 } from "./conv2d_gemm.ts";
+import { GEMM_TILES, implicitGemm } from "./conv2d_implicit_gemm.ts";
 import {
   conv2dInputGradSubgroup,
   conv2dSubgroup,
@@ -55,6 +56,9 @@ import { forEachWindow } from "./windows.ts";
 export const CONV2D_ALGORITHMS = [
   "direct",
   "implicit_gemm",
+  "implicit_gemm_64x64",
+  "implicit_gemm_128x64",
+  "implicit_gemm_128x128",
   "subgroup",
   "gemm_1x1",
   "winograd",
@@ -85,7 +89,7 @@ export interface Conv2dForward extends Conv2dInputs {
 }
 
 /** What an algorithm does within one window, whose batch size the geometry holds; all tensors fit in one binding. */
-interface Implementation {
+export interface Conv2dImplementation {
   /** Why it cannot run, as the end of an error; undefined where it can. */
   readonly unsupported: (
     device: Device,
@@ -115,7 +119,7 @@ interface Implementation {
   ) => void;
 }
 
-const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Implementation>> = {
+const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Conv2dImplementation>> = {
   direct: {
     unsupported: () => undefined,
     forward: conv2dDirect,
@@ -123,13 +127,10 @@ const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Implementation>> = {
     weightGradSplits: () => 1,
     weightGrad: conv2dWeightGradDirect,
   },
-  implicit_gemm: {
-    unsupported: () => undefined,
-    forward: conv2dImplicitGemm,
-    inputGrad: conv2dInputGradImplicitGemm,
-    weightGradSplits: conv2dWeightGradImplicitGemmSplits,
-    weightGrad: conv2dWeightGradImplicitGemm,
-  },
+  implicit_gemm: implicitGemm(),
+  implicit_gemm_64x64: implicitGemm(GEMM_TILES.implicit_gemm_64x64),
+  implicit_gemm_128x64: implicitGemm(GEMM_TILES.implicit_gemm_128x64),
+  implicit_gemm_128x128: implicitGemm(GEMM_TILES.implicit_gemm_128x128),
   subgroup: {
     unsupported: conv2dSubgroupUnsupported,
     forward: conv2dSubgroup,
@@ -285,7 +286,7 @@ function implementation(
   geometry: Conv2dGeometry,
   pass: Conv2dPass,
   forced: Conv2dAlgorithm | undefined,
-): Implementation {
+): Conv2dImplementation {
   const algorithm = forced ?? chooseConv2dAlgorithm(device, geometry, pass, choices);
   if (!CONV2D_ALGORITHMS.includes(algorithm))
     throw new ShapeError(
@@ -374,121 +375,4 @@ function conv2dWeightGradDirect(
     params: conv2dParams(geometry),
     workgroups: grid1d(ctx.device, ceilDiv(elementCount(partials.shape), DIRECT_WG_SIZE)),
   });
-}
-
-// implicit_gemm: workgroup tiles with register blocking over a matrix view, e.g. M = n*outH*outW, N = outC, K = kH*kW*inC.
-
-/** 128 invocations: within every adapter's limits, as are the at most 14.5 KiB of workgroup memory that they share. */
-const GEMM_LANES = { LANES_M: 16, LANES_N: 8, TILE_K: 16 } as const;
-/** Workgroups that fill a large GPU: smaller tiles, or more splits, are taken to reach as many. */
-const ENOUGH_WORKGROUPS = 256;
-/** Pixels that a split of the weight gradient sums at least, so that its partial sums do not cost more than they save. */
-const LEAST_PIXELS_PER_SPLIT = 256;
-
-interface GemmTile {
-  readonly THREAD_M: number;
-  readonly THREAD_N: number;
-  /** Workgroups that cover M by N. */
-  readonly tiles: number;
-}
-
-/** Tiles of 64 or 128 rows by 32 or 64 columns, for a product of M by N that `parts` splits compute. */
-function gemmTile(M: number, N: number, parts = 1): GemmTile {
-  const THREAD_N = N > 32 ? 8 : 4;
-  const tilesOf = (THREAD_M: number): number =>
-    ceilDiv(M, GEMM_LANES.LANES_M * THREAD_M) * ceilDiv(N, GEMM_LANES.LANES_N * THREAD_N);
-  const large = tilesOf(8) < tilesOf(4) && tilesOf(8) * parts >= ENOUGH_WORKGROUPS;
-  const THREAD_M = large ? 8 : 4;
-  return { THREAD_M, THREAD_N, tiles: tilesOf(THREAD_M) };
-}
-
-function conv2dImplicitGemm(
-  ctx: Context,
-  { x, w, b, leakySlope = 1 }: Conv2dForward,
-  geometry: Conv2dGeometry,
-  y: Tensor,
-): void {
-  const { n, outH, outW, inC, outC } = geometry;
-  const { tiles, ...threads } = gemmTile(n * outH * outW, outC);
-  ctx.dispatch({
-    label: `conv2d ${y.label}`,
-    shader: "conv2d_implicit_gemm",
-    constants: {
-      ...GEMM_LANES,
-      ...threads,
-      HAS_BIAS: b !== undefined,
-      LEAKY_SLOPE: leakySlope,
-      VEC_X: inC % 4 === 0,
-      VEC_W: outC % 4 === 0,
-    },
-    tensors: [x, vec4View(ctx, x), w, vec4View(ctx, w), b ?? w, y],
-    params: conv2dParams(geometry),
-    workgroups: grid1d(ctx.device, tiles),
-  });
-}
-
-function conv2dInputGradImplicitGemm(
-  ctx: Context,
-  { dy, w }: { dy: Tensor; w: Tensor },
-  geometry: Conv2dGeometry,
-  dx: Tensor,
-): void {
-  const { n, inH, inW, inC, outC, strideH, strideW } = geometry;
-  const { tiles, ...threads } = gemmTile(n * inH * inW, inC);
-  ctx.dispatch({
-    label: `conv2dInputGrad ${dx.label}`,
-    shader: "conv2d_input_grad_implicit_gemm",
-    constants: {
-      ...GEMM_LANES,
-      ...threads,
-      VEC_K: outC % 4 === 0,
-      STRIDED: strideH > 1 || strideW > 1,
-    },
-    tensors: [dy, vec4View(ctx, dy), w, vec4View(ctx, w), dx],
-    params: conv2dParams(geometry),
-    workgroups: grid1d(ctx.device, tiles),
-  });
-}
-
-function conv2dWeightGradImplicitGemmSplits(_device: Device, geometry: Conv2dGeometry): number {
-  const { n, kH, kW, inC, outC, outH, outW } = geometry;
-  const most = ceilDiv(n * outH * outW, LEAST_PIXELS_PER_SPLIT);
-  const { tiles } = gemmTile(kH * kW * inC, outC, most);
-  return Math.min(most, ceilDiv(ENOUGH_WORKGROUPS, tiles));
-}
-
-function conv2dWeightGradImplicitGemm(
-  ctx: Context,
-  { x, dy }: { x: Tensor; dy: Tensor },
-  geometry: Conv2dGeometry,
-  partials: Tensor,
-): void {
-  const { n, kH, kW, inC, outC, outH, outW } = geometry;
-  const splits = partials.shape[0] ?? 1;
-  const { tiles, ...threads } = gemmTile(kH * kW * inC, outC, splits);
-  ctx.dispatch({
-    label: `conv2dWeightGrad ${partials.label}`,
-    shader: "conv2d_weight_grad_implicit_gemm",
-    constants: {
-      ...GEMM_LANES,
-      ...threads,
-      VEC_X: inC % 4 === 0,
-      VEC_DY: outC % 4 === 0,
-    },
-    tensors: [x, vec4View(ctx, x), dy, vec4View(ctx, dy), partials],
-    params: {
-      ...conv2dParams(geometry),
-      splits,
-      pixelsPerSplit: ceilDiv(n * outH * outW, splits),
-    },
-    workgroups: grid1d(ctx.device, tiles * splits),
-  });
-}
-
-/** What to bind as `array<vec4f>`, of which WebGPU wants one element at least: the tensor, or where it is smaller an unread one. */
-function vec4View(ctx: Context, tensor: Tensor): Tensor {
-  if (sizeBytes(tensor) >= 16) return tensor;
-  const unread = ctx.scratch([4], "float32", "unread");
-  ctx.free(unread);
-  return unread;
 }

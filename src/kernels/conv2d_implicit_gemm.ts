@@ -1,0 +1,174 @@
+/**
+ * Convolution by implicit GEMM: workgroup tiles with register blocking over a matrix view of the convolution, for the
+ * forward pass M = n*outH*outW, N = outC, K = kH*kW*inC, which is gathered tile by tile and never stored.
+ */
+import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import type { Device } from "../gpu/device.ts";
+import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
+import { sizeBytes, type Tensor } from "../tensor.ts";
+import type { Conv2dForward, Conv2dImplementation } from "./conv2d.ts";
+
+/** How invocations share a tile: LANES_M x LANES_N of them, THREAD_M x THREAD_N elements each, TILE_K along the sum. */
+export interface GemmTile {
+  readonly LANES_M: number;
+  readonly LANES_N: number;
+  readonly THREAD_M: number;
+  readonly THREAD_N: number;
+  readonly TILE_K: number;
+}
+
+/** Tiles that the autotuner tries beside the default; its choice goes by size and is right everywhere. */
+export const GEMM_TILES = {
+  implicit_gemm_64x64: { LANES_M: 16, LANES_N: 8, THREAD_M: 4, THREAD_N: 8, TILE_K: 16 },
+  implicit_gemm_128x64: { LANES_M: 16, LANES_N: 8, THREAD_M: 8, THREAD_N: 8, TILE_K: 16 },
+  implicit_gemm_128x128: { LANES_M: 16, LANES_N: 16, THREAD_M: 8, THREAD_N: 8, TILE_K: 16 },
+} as const satisfies Record<string, GemmTile>;
+
+/** The algorithm with one tile for all sizes, or with the default. */
+export function implicitGemm(tile?: GemmTile): Conv2dImplementation {
+  return {
+    unsupported: (device) => (tile ? tileUnsupported(device, tile) : undefined),
+    forward: (ctx, inputs, g, y) => {
+      conv2dImplicitGemm(ctx, inputs, g, y, tile);
+    },
+    inputGrad: (ctx, inputs, g, dx) => {
+      conv2dInputGradImplicitGemm(ctx, inputs, g, dx, tile);
+    },
+    weightGradSplits: (_device, g) => conv2dWeightGradImplicitGemmSplits(g, tile),
+    weightGrad: (ctx, inputs, g, partials) => {
+      conv2dWeightGradImplicitGemm(ctx, inputs, g, partials, tile);
+    },
+  };
+}
+
+/** Why a device cannot run a tile; undefined where it can. */
+function tileUnsupported({ limits }: Device, tile: GemmTile): string | undefined {
+  const { LANES_M, LANES_N, THREAD_M, THREAD_N, TILE_K } = tile;
+  const invocations = LANES_M * LANES_N;
+  if (invocations > limits.maxComputeInvocationsPerWorkgroup)
+    return `its workgroups have ${invocations} invocations, the adapter's at most ${limits.maxComputeInvocationsPerWorkgroup}`;
+  // Both tiles, the padding of one, and in the weight gradient three numbers for each row.
+  const rows = LANES_M * THREAD_M;
+  const bytes = 4 * TILE_K * (rows + 4 + LANES_N * THREAD_N) + 16 * rows;
+  return bytes > limits.maxComputeWorkgroupStorageSize
+    ? `its tiles take ${bytes} bytes of workgroup memory, the adapter has ${limits.maxComputeWorkgroupStorageSize}`
+    : undefined;
+}
+
+/** 128 invocations: within every adapter's limits, as are the at most 14.5 KiB of workgroup memory that they share. */
+const GEMM_LANES = { LANES_M: 16, LANES_N: 8, TILE_K: 16 } as const;
+/** Workgroups that fill a large GPU: smaller tiles, or more splits, are taken to reach as many. */
+const ENOUGH_WORKGROUPS = 256;
+/** Pixels that a split of the weight gradient sums at least, so that its partial sums do not cost more than they save. */
+const LEAST_PIXELS_PER_SPLIT = 256;
+
+interface Tiling extends GemmTile {
+  /** Workgroups that cover M by N. */
+  readonly tiles: number;
+}
+
+/** The tile for a product of M by N that `parts` splits compute: by default 64 or 128 rows by 32 or 64 columns. */
+function tiling(M: number, N: number, forced: GemmTile | undefined, parts = 1): Tiling {
+  const tilesOf = ({ LANES_M, LANES_N, THREAD_M, THREAD_N }: GemmTile): number =>
+    ceilDiv(M, LANES_M * THREAD_M) * ceilDiv(N, LANES_N * THREAD_N);
+  if (forced) return { ...forced, tiles: tilesOf(forced) };
+  const low = { ...GEMM_LANES, THREAD_M: 4, THREAD_N: N > 32 ? 8 : 4 };
+  const high = { ...low, THREAD_M: 8 };
+  const large = tilesOf(high) < tilesOf(low) && tilesOf(high) * parts >= ENOUGH_WORKGROUPS;
+  const tile = large ? high : low;
+  return { ...tile, tiles: tilesOf(tile) };
+}
+
+function conv2dImplicitGemm(
+  ctx: Context,
+  { x, w, b, leakySlope = 1 }: Conv2dForward,
+  geometry: Conv2dGeometry,
+  y: Tensor,
+  tile: GemmTile | undefined,
+): void {
+  const { n, outH, outW, inC, outC } = geometry;
+  const { tiles, ...shape } = tiling(n * outH * outW, outC, tile);
+  ctx.dispatch({
+    label: `conv2d ${y.label}`,
+    shader: "conv2d_implicit_gemm",
+    constants: {
+      ...shape,
+      HAS_BIAS: b !== undefined,
+      LEAKY_SLOPE: leakySlope,
+      VEC_X: inC % 4 === 0,
+      VEC_W: outC % 4 === 0,
+    },
+    tensors: [x, vec4View(ctx, x), w, vec4View(ctx, w), b ?? w, y],
+    params: conv2dParams(geometry),
+    workgroups: grid1d(ctx.device, tiles),
+  });
+}
+
+function conv2dInputGradImplicitGemm(
+  ctx: Context,
+  { dy, w }: { dy: Tensor; w: Tensor },
+  geometry: Conv2dGeometry,
+  dx: Tensor,
+  tile: GemmTile | undefined,
+): void {
+  const { n, inH, inW, inC, outC, strideH, strideW } = geometry;
+  const { tiles, ...shape } = tiling(n * inH * inW, inC, tile);
+  ctx.dispatch({
+    label: `conv2dInputGrad ${dx.label}`,
+    shader: "conv2d_input_grad_implicit_gemm",
+    constants: {
+      ...shape,
+      VEC_K: outC % 4 === 0,
+      STRIDED: strideH > 1 || strideW > 1,
+    },
+    tensors: [dy, vec4View(ctx, dy), w, vec4View(ctx, w), dx],
+    params: conv2dParams(geometry),
+    workgroups: grid1d(ctx.device, tiles),
+  });
+}
+
+function conv2dWeightGradImplicitGemmSplits(
+  geometry: Conv2dGeometry,
+  tile: GemmTile | undefined,
+): number {
+  const { n, kH, kW, inC, outC, outH, outW } = geometry;
+  const most = ceilDiv(n * outH * outW, LEAST_PIXELS_PER_SPLIT);
+  const { tiles } = tiling(kH * kW * inC, outC, tile, most);
+  return Math.min(most, ceilDiv(ENOUGH_WORKGROUPS, tiles));
+}
+
+function conv2dWeightGradImplicitGemm(
+  ctx: Context,
+  { x, dy }: { x: Tensor; dy: Tensor },
+  geometry: Conv2dGeometry,
+  partials: Tensor,
+  tile: GemmTile | undefined,
+): void {
+  const { n, kH, kW, inC, outC, outH, outW } = geometry;
+  const splits = partials.shape[0] ?? 1;
+  const { tiles, ...shape } = tiling(kH * kW * inC, outC, tile, splits);
+  ctx.dispatch({
+    label: `conv2dWeightGrad ${partials.label}`,
+    shader: "conv2d_weight_grad_implicit_gemm",
+    constants: {
+      ...shape,
+      VEC_X: inC % 4 === 0,
+      VEC_DY: outC % 4 === 0,
+    },
+    tensors: [x, vec4View(ctx, x), dy, vec4View(ctx, dy), partials],
+    params: {
+      ...conv2dParams(geometry),
+      splits,
+      pixelsPerSplit: ceilDiv(n * outH * outW, splits),
+    },
+    workgroups: grid1d(ctx.device, tiles * splits),
+  });
+}
+
+/** What to bind as `array<vec4f>`, of which WebGPU wants one element at least: the tensor, or where it is smaller an unread one. */
+function vec4View(ctx: Context, tensor: Tensor): Tensor {
+  if (sizeBytes(tensor) >= 16) return tensor;
+  const unread = ctx.scratch([4], "float32", "unread");
+  ctx.free(unread);
+  return unread;
+}
