@@ -22,8 +22,9 @@ export interface ProfileRow {
   readonly name: string;
   /** Dispatches in a step. */
   readonly calls: number;
-  /** GPU time of a step: the mean, and where nine of ten steps lie above or below. */
+  /** GPU time of a step: the mean, the median, and where nine of ten steps lie above or below. */
   readonly ms: number;
+  readonly medianMs: number;
   readonly p10Ms: number;
   readonly p90Ms: number;
   /** Of the GPU's time. */
@@ -265,6 +266,7 @@ class Rows {
       name,
       calls: spans.length / steps,
       ms: ms / steps,
+      medianMs: quantile(0.5),
       p10Ms: quantile(0.1),
       p90Ms: quantile(0.9),
       share: this.#gpuMs > 0 ? ms / this.#gpuMs : 0,

@@ -8,7 +8,7 @@ import { fixed } from "./format.ts";
 
 export interface DiffRow {
   readonly name: string;
-  /** Milliseconds a step; none where only the other profile has it. */
+  /** Milliseconds a step, of rows the median; none where only the other profile has it. */
   readonly before: number | undefined;
   readonly after: number | undefined;
   readonly changeMs: number;
@@ -57,11 +57,12 @@ function diffRows(before: readonly ProfileRow[], after: readonly ProfileRow[]): 
   const rows = [...names].map((name): DiffRow => {
     const a = before.find((row) => row.name === name);
     const b = after.find((row) => row.name === name);
-    const changeMs = (b?.ms ?? 0) - (a?.ms ?? 0);
-    if (!a || !b)
-      return { name, before: a?.ms, after: b?.ms, changeMs, verdict: a ? "gone" : "new" };
+    const [x, y] = [a?.medianMs, b?.medianMs];
+    const changeMs = (y ?? 0) - (x ?? 0);
+    if (!a || !b || x === undefined || y === undefined)
+      return { name, before: x, after: y, changeMs, verdict: a ? "gone" : "new" };
     const spread = Math.max(a.p90Ms - a.p10Ms, b.p90Ms - b.p10Ms);
-    return { name, before: a.ms, after: b.ms, changeMs, verdict: verdict(a.ms, b.ms, spread) };
+    return { name, before: x, after: y, changeMs, verdict: verdict(x, y, spread) };
   });
   return rows.sort((a, b) => Math.abs(b.changeMs) - Math.abs(a.changeMs));
 }
@@ -77,13 +78,13 @@ export function formatDiff(diff: ProfileDiff): string {
   return [
     ...diff.warnings.map((warning) => `warning: ${warning}`),
     ...(diff.warnings.length > 0 ? [""] : []),
-    ...diffTable("in a step", diff.totals),
+    ...diffTable("mean of all steps", diff.totals),
     "",
-    ...diffTable("layer", changed(diff.layers)),
+    ...diffTable("layer, median step", changed(diff.layers)),
     "",
-    ...diffTable("kernel", changed(diff.kernels)),
+    ...diffTable("kernel, median step", changed(diff.kernels)),
     "",
-    "same: the steps themselves differ by as much, or the change is below 2 %.",
+    "same: the steps of one profile differ among themselves by as much, or the change is below 2 %.",
   ].join("\n");
 }
 

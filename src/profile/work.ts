@@ -45,7 +45,7 @@ const PER_OUTPUT: Readonly<Record<string, number>> = {
 };
 
 /** Kernels that add each element of their first input once. */
-const SUMS = ["bias_grad", "sum_splits"];
+const SUMS = ["bias_grad", "conv2d_fold_width", "sum_splits"];
 
 function flopsOf({ shader, params, constants, tensors }: ProfiledDispatch): number | undefined {
   const param = (name: string) => params[name] ?? 1;
