@@ -137,8 +137,11 @@ export interface Engine {
  */
 export const SEEDS = { x: 0, w: 100, dy: 200 } as const;
 
-/** Adamax of every training step: a rate so small that the second step's loss is below the first's, whatever the network. */
-export const ADAMAX = { learningRate: 1e-5, beta1: 0.9, beta2: 0.999, epsilon: 1e-7 } as const;
+/**
+ * Adamax of every training step. The rate is so small that a step takes a good part off the loss of a batch and does not
+ * overshoot: the paper's network falls from 1.44 to 1.32 with it, and rises to 7.9 with 1e-5.
+ */
+export const ADAMAX = { learningRate: 3e-7, beta1: 0.9, beta2: 0.999, epsilon: 1e-7 } as const;
 
 /**
  * Float32 numbers in -0.5 to 0.5: a generator's (Numerical Recipes' state = state * 1664525 + 1013904223 mod 2^32, from

@@ -17,7 +17,7 @@ SAMPLE_MS = 20
 MOST_RUNS = 64
 LEAST_SAMPLES = 3
 SEEDS = {"x": 0, "w": 100, "dy": 200}
-ADAMAX = {"lr": 1e-5, "betas": (0.9, 0.999), "eps": 1e-7}
+ADAMAX = {"lr": 3e-7, "betas": (0.9, 0.999), "eps": 1e-7}
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
