@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command line: parses flags and calls one function a command. */
 import { Command, InvalidArgumentError, Option } from "commander";
+import { ENGINE_VERSION } from "../version.ts";
 import type { BenchOptions } from "../../bench/run.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
 import type { GradcheckOptions } from "./gradcheck.ts";
@@ -68,6 +69,7 @@ const program = new Command("tuningfork")
   .description(
     "A from-scratch CNN engine on WebGPU for Node, and a study of galaxy morphology built on it.",
   )
+  .version(ENGINE_VERSION)
   .showHelpAfterError("(--help shows the options and an example)")
   .configureHelp({ sortSubcommands: false });
 
