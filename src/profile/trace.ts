@@ -63,11 +63,12 @@ export function traceOf(
 ): Trace {
   const ofKinds = (kinds: readonly HostKind[]) =>
     recording.host.filter(({ kind }) => kinds.includes(kind));
-  const waits: HostKind[] = ["read", "wait", "sleep", "record", "compile"];
+  const waits: HostKind[] = ["read", "wait", "sleep", "record"];
   const tracks = [
     ...hostTracks("phases", ofKinds(["phase"])),
     { name: "calls", events: [...ofKinds(CALLS).map(hostEvent), ...encodings(recording)] },
     ...hostTracks("waits", ofKinds(waits)),
+    { name: "compilation", events: compilations(ofKinds(["compile"])) },
   ];
   const lanes = lanesOf(recording.gpu);
   const laneOf = new Map(lanes.flatMap((lane, i) => lane.map((span) => [span, i + 1] as const)));
@@ -120,6 +121,23 @@ function hostEvent({ kind, label, startMs, endMs, bytes }: HostSpan): Complete {
     ...complete(`${kind === "phase" ? "" : `${kind} `}${label}`, kind, startMs, endMs),
     ...(bytes !== undefined && { args: { bytes } }),
   };
+}
+
+/** A program's shaders are compiled all at once: one slice for those that overlap, which names them. */
+function compilations(spans: readonly HostSpan[]): Complete[] {
+  const runs: { startMs: number; endMs: number; shaders: string[] }[] = [];
+  for (const { startMs, endMs, label } of [...spans].sort((a, b) => a.startMs - b.startMs)) {
+    const run = runs.at(-1);
+    const shader = `${label}: ${(endMs - startMs).toFixed(1)} ms`;
+    if (run && startMs < run.endMs) {
+      run.endMs = Math.max(run.endMs, endMs);
+      run.shaders.push(shader);
+    } else runs.push({ startMs, endMs, shaders: [shader] });
+  }
+  return runs.map(({ startMs, endMs, shaders }) => ({
+    ...complete(`compile ${shaders.length} shaders`, "compile", startMs, endMs),
+    args: { shaders },
+  }));
 }
 
 /** The encoding of each dispatch, inside that of its program. */

@@ -26,6 +26,24 @@ describe("traceOf", () => {
     ]);
   });
 
+  it("shows shaders that are compiled at the same time as one slice, which names them", () => {
+    const compile = { kind: "compile", startMs: 1 } as const;
+    const compiling: Recording = {
+      ...RECORDING,
+      host: [
+        { ...compile, label: "a", endMs: 4 },
+        { ...compile, label: "b", endMs: 3 },
+        { ...compile, label: "c", startMs: 4, endMs: 5 },
+      ],
+    };
+    const found = ofPhase(expectValidTrace(JSON.stringify(traceOf(compiling))), "X");
+    const slices = found.filter(({ cat }) => cat === "compile");
+    expect(slices.map(({ name, args }) => [name, args])).to.deep.equal([
+      ["compile 2 shaders", { shaders: ["a: 3.0 ms", "b: 2.0 ms"] }],
+      ["compile 1 shaders", { shaders: ["c: 1.0 ms"] }],
+    ]);
+  });
+
   it("puts what overlaps on threads of its own", () => {
     const [first, second, ...rest] = RECORDING.gpu;
     const read = { kind: "read", label: "loss", startMs: 20, endMs: 35 } as const;
