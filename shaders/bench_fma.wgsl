@@ -1,6 +1,6 @@
 // The arithmetic ceiling of an adapter: every invocation computes a = a * m + c, TURNS times, in 4 * CHAINS independent
 // chains that live in registers; no memory is touched until the end.
-// y: [invocations] float32, the sum of the invocation's chains, written (=), so that no compiler leaves the work out.
+// y: [invocations] float32, the sum of the invocation's chains, so that no compiler leaves the work out. Writes y (=).
 // Operations: 2 (multiply, add) * 4 (lanes of a vec4) * CHAINS * turns an invocation.
 // m and c come from `params`, unknown to the compiler; with |m| < 1 every chain tends to c / (1 - m).
 

@@ -11,6 +11,7 @@ import {
 
 const SHADERS = new URL("../../shaders/", import.meta.url);
 const KERNELS = new URL("../../src/kernels/", import.meta.url);
+const BENCH = new URL("../../bench/", import.meta.url);
 
 const prepare = (source: string, constants: Constants = {}) =>
   prepareShader("test", source, constants, (name) => `// the text of ${name}\nfn ${name}() {}`);
@@ -267,12 +268,13 @@ describe("shaders/", () => {
   const names = readdirSync(SHADERS)
     .filter((file) => file.endsWith(".wgsl"))
     .map((file) => file.replace(/\.wgsl$/, ""));
-  const wrappers = readdirSync(KERNELS)
-    .map((file) => read(KERNELS, file))
-    .join("\n");
+  const wrappers = [
+    ...readdirSync(KERNELS).map((file) => read(KERNELS, file)),
+    read(BENCH, "ceilings.ts"),
+  ].join("\n");
   const named = new Set([...wrappers.matchAll(/shader: "(\w+)"/g)].map((match) => match[1]));
 
-  it("holds exactly the shaders that src/kernels dispatches", () => {
+  it("holds exactly the shaders that src/kernels and the ceilings of bench/ dispatch", () => {
     expect([...named].sort()).to.deep.equal([...names].sort());
   });
 
