@@ -1,7 +1,8 @@
-// Matrix product for software adapters: c[i,j] = bias[j] + sum over p of op(a)[i,p] * op(b)[p,j]; i < m, j < n, p < k.
-// a: [m,k], or [k,m] with TRANSPOSE_A; b: [k,n], or [n,k] with TRANSPOSE_B; bias: [n]; c: [splits,m,n], partial sums over
-// `kPerSplit` of k. Row-major with rows `aStride` etc. apart. Strides, offsets, kPerSplit and n are multiples of 4; so is
-// k where it lies along the rows of a or b.
+// Matrix products for software adapters: c[i,j] = bias[j] + sum over p of op(a)[i,p] * op(b)[p,j]; i < m, j < n, p < k.
+// a: [batch][m,k], or [batch][k,m] with TRANSPOSE_A; b: [batch][k,n], or [batch][n,k] with TRANSPOSE_B; bias: [n];
+// c: [splits][batch][m,n], partial sums over `kPerSplit` of k. Row-major with rows `aStride` etc. apart, and `aBlock` etc.
+// from one matrix to the next. Strides, offsets, blocks, kPerSplit and n are multiples of 4; so is k where it lies along
+// the rows of a or b.
 //
 // A workgroup is one subgroup with 4 * LANES rows x 4 * LANES_N columns of c, split over the lanes as in
 // conv2d_subgroup.wgsl, where the reasons are. In each turn a lane loads a block of 4 rows x 4 k of op(a) and one of 4 k x
@@ -17,6 +18,7 @@ override ACCUMULATE: bool = false;
 override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU at the end; 1 is none
 
 struct Params {
+  batch: i32,
   m: i32,
   n: i32,
   k: i32,
@@ -24,10 +26,13 @@ struct Params {
   splits: i32,
   aOffset: i32,
   aStride: i32,
+  aBlock: i32,
   bOffset: i32,
   bStride: i32,
+  bBlock: i32,
   cOffset: i32,
   cStride: i32,
+  cBlock: i32,
   biasCount: i32,
 }
 
@@ -50,7 +55,8 @@ fn main(
   let tiles_n = (p.n + 4 * LANES_N - 1) / (4 * LANES_N);
   let tile = i32(workgroup_index(workgroup_id, num_workgroups));
   let tile_n = (tile / tiles_m) % tiles_n;
-  let split = tile / tiles_m / tiles_n;
+  let block = tile / tiles_m / tiles_n; // split * batch + matrix
+  let split = block / p.batch;
   if (split >= p.splits) {
     return;
   }
@@ -62,9 +68,11 @@ fn main(
   let row = group_row + 4 * lane_n; // the first of the four that this lane loads
   let a_quads = p.aStride / 4;
   let b_quads = p.bStride / 4;
+  let a_start = (p.aOffset + block % p.batch * p.aBlock) / 4;
+  let b_start = (p.bOffset + block % p.batch * p.bBlock) / 4;
   // Rows and columns past the end are read again from the last one, and not written.
-  let a_column = p.aOffset / 4 + min(row, p.m - 1) / 4;
-  let b_column = p.bOffset / 4 + min(column, p.n - 1) / 4;
+  let a_column = a_start + min(row, p.m - 1) / 4;
+  let b_column = b_start + min(column, p.n - 1) / 4;
 
   var acc: array<vec4f, ROWS>;
   let last_k = min((split + 1) * p.kPerSplit, p.k);
@@ -73,7 +81,7 @@ fn main(
     var a_block: mat4x4f; // [row][k]
     if (TRANSPOSE_B) {
       #unroll j 4
-      b_block[$j] = b[p.bOffset / 4 + min(column + $j, p.n - 1) * b_quads + k0 / 4];
+      b_block[$j] = b[b_start + min(column + $j, p.n - 1) * b_quads + k0 / 4];
       #end
       b_block = transpose(b_block);
     } else {
@@ -88,7 +96,7 @@ fn main(
       a_block = transpose(a_block);
     } else {
       #unroll r 4
-      a_block[$r] = a[p.aOffset / 4 + min(row + $r, p.m - 1) * a_quads + k0 / 4];
+      a_block[$r] = a[a_start + min(row + $r, p.m - 1) * a_quads + k0 / 4];
       #end
     }
     #unroll lane LANES_N
@@ -110,7 +118,7 @@ fn main(
     #unroll lane LANES_N
       #unroll r 4
       if (group_row + 4 * $lane + $r < p.m) {
-        let at = (p.cOffset + (split * p.m + group_row + 4 * $lane + $r) * p.cStride + column) / 4;
+        let at = (p.cOffset + block * p.cBlock + (group_row + 4 * $lane + $r) * p.cStride + column) / 4;
         var value = acc[4 * $lane + $r] + bias_block;
         if (ACCUMULATE) {
           value += c[at];

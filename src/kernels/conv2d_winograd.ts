@@ -16,18 +16,16 @@
 import { ceilDiv, grid1d, valueType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Conv2dGeometry } from "../geometry.ts";
-import { slice, type Tensor } from "../tensor.ts";
+import type { Tensor } from "../tensor.ts";
 import type { Conv2dForward } from "./conv2d.ts";
 import { batchedSplits, matmulBatched } from "./matmul_batched.ts";
-import { matmulSubgroup } from "./matmul_subgroup.ts";
+import { matmulSubgroupBatched } from "./matmul_subgroup.ts";
 import { roundUp4 } from "./repack.ts";
 import { prefersSubgroups } from "./subgroup.ts";
 
 const WG_SIZE = 64;
 /** Rows of a tile of y, by rows of the kernel: 4 or 6 points a line, since with more the roundings grow. */
 const OUT_TILES: Readonly<Record<number, number>> = { 2: 3, 3: 2, 5: 2 };
-/** Matrices start at multiples of 256 bytes, so that each may be bound on its own. */
-const ALIGNED_ELEMENTS = 64;
 
 /** Why this geometry or adapter cannot take Winograd's algorithm; undefined where it can. */
 export function conv2dWinogradUnsupported(device: Device, g: Conv2dGeometry): string | undefined {
@@ -36,7 +34,7 @@ export function conv2dWinogradUnsupported(device: Device, g: Conv2dGeometry): st
   if (g.strideH !== 1 || g.strideW !== 1) return `the stride is [${g.strideH},${g.strideW}], not 1`;
   if (g.dilationH !== 1 || g.dilationW !== 1)
     return `the dilation is [${g.dilationH},${g.dilationW}], not 1`;
-  const bytes = 4 * formOf(g).points * pointSize(roundUp4(g.inC), roundUp4(g.outC));
+  const bytes = 4 * formOf(g).points * roundUp4(g.inC) * roundUp4(g.outC);
   return bytes > device.maxBindingBytes
     ? `the transformed filter takes ${bytes} bytes, one binding ${device.maxBindingBytes}`
     : undefined;
@@ -135,7 +133,7 @@ function convolve(
       },
       tensors: [m, b ?? m, y],
       params: {
-        ...{ outH, outW, yC: yC / lanes, mC: n / lanes, mPoint: pointSize(tiles, n) / lanes },
+        ...{ outH, outW, yC: yC / lanes, mC: n / lanes, mPoint: (tiles * n) / lanes },
         ...{ tiles, ...place },
       },
       workgroups: grid1d(ctx.device, ceilDiv((tiles * yC) / lanes, WG_SIZE)),
@@ -164,14 +162,10 @@ export function conv2dWeightGradWinograd(
   const { KERNEL, OUT_TILE, IN_TILE, points } = form;
   const windows = tileWindows(ctx.device, g, dy);
   const sizes = { batch: points, m, n, k: windows[0]?.tiles ?? 1 };
-  const splits = prefersSubgroups(ctx.device) // matmulSubgroup splits by itself
+  const splits = prefersSubgroups(ctx.device) // the points alone keep its cores busy
     ? 1
-    : batchedSplits(ctx.device, sizes, pointSize(m, n));
-  const products = ctx.scratch(
-    [splits * points, pointSize(m, n)],
-    "float32",
-    `${partials.label} products`,
-  );
+    : batchedSplits(ctx.device, sizes);
+  const products = ctx.scratch([splits, points, m, n], "float32", `${partials.label} products`);
   const { Value, lanes } = valueType(outC);
   for (const window of windows) {
     const { tiles, ...place } = window;
@@ -184,7 +178,7 @@ export function conv2dWeightGradWinograd(
       constants: { WG_SIZE, Value, OUT_TILE, IN_TILE },
       tensors: [dy, z],
       params: {
-        ...{ outH, outW, yC: outC / lanes, zC: n / lanes, zPoint: pointSize(tiles, n) / lanes },
+        ...{ outH, outW, yC: outC / lanes, zC: n / lanes, zPoint: (tiles * n) / lanes },
         ...{ tiles, ...place },
       },
       workgroups: grid1d(ctx.device, ceilDiv((tiles * n) / lanes, WG_SIZE)),
@@ -202,7 +196,7 @@ export function conv2dWeightGradWinograd(
     shader: "conv2d_winograd_filter_grad",
     constants: { WG_SIZE, Value, KERNEL, IN_TILE },
     tensors: [products, partials],
-    params: { inC, wC: outC / lanes, mC: n / lanes, mPoint: pointSize(m, n) / lanes, splits },
+    params: { inC, wC: outC / lanes, mC: n / lanes, mPoint: (m * n) / lanes, splits },
     workgroups: grid1d(ctx.device, ceilDiv((inC * outC) / lanes, WG_SIZE)),
   });
   ctx.free(products);
@@ -236,7 +230,7 @@ function transformFilter(
     tensors: [w, u],
     params: {
       ...{ inC, wC: outC / lanes, uRows: rows, uC: columns / lanes },
-      uPoint: pointSize(rows, columns) / lanes,
+      uPoint: (rows * columns) / lanes,
     },
     workgroups: grid1d(ctx.device, ceilDiv((rows * columns) / lanes, WG_SIZE)),
   });
@@ -264,7 +258,7 @@ function transformInput(
     tensors: [x, v],
     params: {
       ...{ inH, inW, xC: xC / lanes, vC: channels / lanes },
-      ...{ vPoint: pointSize(tiles, channels) / lanes, ...window, ...origin },
+      ...{ vPoint: (tiles * channels) / lanes, ...window, ...origin },
     },
     workgroups: grid1d(ctx.device, ceilDiv((tiles * channels) / lanes, WG_SIZE)),
   });
@@ -279,12 +273,7 @@ function transformed(
   columns: number,
   label: string,
 ): Tensor {
-  return ctx.scratch([points, pointSize(rows, columns)], "float32", label);
-}
-
-/** Elements from one matrix to the next. */
-function pointSize(rows: number, columns: number): number {
-  return ceilDiv(rows * columns, ALIGNED_ELEMENTS) * ALIGNED_ELEMENTS;
+  return ctx.scratch([points, rows, columns], "float32", label);
 }
 
 /** Bytes of a transformed tensor, which the next step should find in the cache. */
@@ -292,12 +281,10 @@ const WINDOW_BYTES = { hardware: 64 * 1024 * 1024, software: 4 * 1024 * 1024 } a
 
 /** How many transformed tiles a window holds; at least 4 wherever the transformed filter fits in one binding. */
 function tilesPerWindow(device: Device, g: Conv2dGeometry): number {
-  const { points } = formOf(g);
-  const channels = roundUp4(Math.max(g.inC, g.outC));
-  const blocks = Math.floor(device.maxBindingBytes / (4 * points * ALIGNED_ELEMENTS));
-  const fits = Math.floor((blocks * ALIGNED_ELEMENTS) / channels);
+  const tileBytes = 4 * formOf(g).points * roundUp4(Math.max(g.inC, g.outC));
+  const fits = Math.floor(device.maxBindingBytes / tileBytes);
   const bytes = WINDOW_BYTES[device.summary.software ? "software" : "hardware"];
-  return Math.min(fits, Math.max(64, Math.floor(bytes / (4 * points * channels))));
+  return Math.min(fits, Math.max(64, Math.floor(bytes / tileBytes)));
 }
 
 /** Windows over the tiles of y [n,outH,outW,outC]. */
@@ -337,28 +324,12 @@ interface Products {
 }
 
 function multiply(ctx: Context, { points, a, b, c, ...product }: Products): void {
-  const { m, n, k, transposeA = false, transposeB = false } = product;
-  const [aRows, aColumns] = transposeA ? [k, m] : [m, k];
-  const [bRows, bColumns] = transposeB ? [n, k] : [k, n];
-  if (!prefersSubgroups(ctx.device)) {
-    matmulBatched(ctx, {
-      ...{ ...product, batch: points },
-      a: { tensor: a, block: pointSize(aRows, aColumns) },
-      b: { tensor: b, block: pointSize(bRows, bColumns) },
-      c: { tensor: c, block: pointSize(m, n) },
-    });
-    return;
-  }
-  const matrix = (tensor: Tensor, point: number, rows: number, columns: number) => ({
-    tensor: { ...slice(tensor, point, 1), shape: [rows, columns] },
-    firstColumn: 0,
-    rowLength: columns,
+  const { m, n, k } = product;
+  const multiplyAll = prefersSubgroups(ctx.device) ? matmulSubgroupBatched : matmulBatched;
+  multiplyAll(ctx, {
+    ...{ ...product, batch: points },
+    a: { tensor: a, block: m * k },
+    b: { tensor: b, block: k * n },
+    c: { tensor: c, block: m * n },
   });
-  for (let point = 0; point < points; point++)
-    matmulSubgroup(ctx, {
-      ...product,
-      a: matrix(a, point, aRows, aColumns),
-      b: matrix(b, point, bRows, bColumns),
-      c: matrix(c, point, m, n),
-    });
 }

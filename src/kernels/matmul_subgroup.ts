@@ -5,6 +5,7 @@
 import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
 import { sizeBytes } from "../tensor.ts";
 import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";
+import type { BatchedMatmul } from "./matmul_batched.ts";
 import { repack, roundUp4 } from "./repack.ts";
 import { subgroupLanes, subgroupTiles } from "./subgroup.ts";
 import { sumSplits } from "./sum_splits.ts";
@@ -53,18 +54,10 @@ export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
     },
     tensors: [a.tensor, b.tensor, bias ?? b.tensor, out.tensor],
     params: {
-      m,
-      n: columns,
-      k,
-      kPerSplit: kPerSplit(k, splits),
-      splits,
-      aOffset: a.firstColumn,
-      aStride: a.rowLength,
-      bOffset: b.firstColumn,
-      bStride: b.rowLength,
-      cOffset: out.firstColumn,
-      cStride: out.rowLength,
-      biasCount: n,
+      ...{ batch: 1, m, n: columns, k, kPerSplit: kPerSplit(k, splits), splits, biasCount: n },
+      ...{ aOffset: a.firstColumn, aStride: a.rowLength, aBlock: 0 },
+      ...{ bOffset: b.firstColumn, bStride: b.rowLength, bBlock: 0 },
+      ...{ cOffset: out.firstColumn, cStride: out.rowLength, cBlock: m * out.rowLength },
     },
     workgroups: grid1d(ctx.device, tiles * splits),
   });
@@ -77,6 +70,33 @@ export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
   if (!direct) ctx.free(out.tensor);
   if (a.tensor !== matmul.a.tensor) ctx.free(a.tensor);
   if (b.tensor !== matmul.b.tensor) ctx.free(b.tensor);
+}
+
+/** The products of `BatchedMatmul`, in one dispatch.  Shader: matmul_subgroup.wgsl.  Writes c (=) or (+=). */
+export function matmulSubgroupBatched(ctx: Context, product: BatchedMatmul): void {
+  const { label, batch, m, n, k, a, b, bias, c, splits = 1 } = product;
+  const { transposeA = false, transposeB = false, accumulate = false, leakySlope = 1 } = product;
+  const lanes = subgroupLanes(ctx.device, n);
+  ctx.dispatch({
+    label,
+    shader: "matmul_subgroup",
+    constants: {
+      ...lanes,
+      TRANSPOSE_A: transposeA,
+      TRANSPOSE_B: transposeB,
+      HAS_BIAS: bias !== undefined,
+      ACCUMULATE: accumulate,
+      LEAKY_SLOPE: leakySlope,
+    },
+    tensors: [a.tensor, b.tensor, bias ?? b.tensor, c.tensor],
+    params: {
+      ...{ batch, m, n, k, kPerSplit: kPerSplit(k, splits), splits, biasCount: n },
+      ...{ aOffset: 0, aStride: transposeA ? m : k, aBlock: a.block },
+      ...{ bOffset: 0, bStride: transposeB ? k : n, bBlock: b.block },
+      ...{ cOffset: 0, cStride: n, cBlock: c.block },
+    },
+    workgroups: grid1d(ctx.device, subgroupTiles(lanes, m, n) * batch * splits),
+  });
 }
 
 function splitsOf(ctx: Context, { k, c }: Matmul, tiles: number): number {
