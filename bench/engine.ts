@@ -99,7 +99,7 @@ export interface Task {
 
 /** How long to sample. */
 export interface Effort {
-  /** End after so many seconds of sampling; three samples are always taken. */
+  /** End after so many seconds of sampling. Three samples may take three times as long; one is always taken. */
   readonly seconds: number;
   /** End after so many samples. */
   readonly samples: number;
