@@ -165,9 +165,9 @@ export function conv2dUnsupported(
 }
 
 /**
- * The algorithm for a geometry on this device: one that was measured, if `choices` has it. A 1x1 kernel is a matrix product. Otherwise GPUs share tiles through
- * workgroup memory; software adapters run that several times slower than values broadcast within a subgroup, and 3x3
- * kernels between many channels as Winograd's in half to a third of the time of these.
+ * The algorithm for a geometry on this device: one that was measured, if `choices` has it. A 1x1 kernel is a matrix
+ * product. Otherwise GPUs share tiles through workgroup memory; software adapters run that several times slower than
+ * values broadcast within a subgroup, and 2x2, 3x3 and 5x5 kernels between many channels faster still by Winograd's.
  */
 export function chooseConv2dAlgorithm(
   device: Device,
@@ -186,11 +186,14 @@ export function chooseConv2dAlgorithm(
 }
 
 /**
- * Whether transforms cost less than they save, on Mesa's llvmpipe: even at 32 channels, twice as fast from 64 on. The
- * batch has no say, so that training, evaluation and the last few images choose alike.
+ * Whether Winograd's transforms cost clearly less than they save, on Mesa's llvmpipe: transforms take time as inC + outC,
+ * products as inC * outC. From 32 channels to 64 on it takes two thirds of the time of the subgroup shaders, between 64
+ * half of it; 5x5 kernels, of which more is saved, gain from 32 to 32 on. The batch has no say, so that training,
+ * evaluation and the last few images choose alike.
  */
-function winogradPays({ outH, outW, inC, outC }: Conv2dGeometry): boolean {
-  return Math.min(inC, outC) >= 64 && ceilDiv(outH, 2) * ceilDiv(outW, 2) >= 32;
+function winogradPays({ kH, outH, outW, inC, outC }: Conv2dGeometry): boolean {
+  const productsPerTransform = (inC * outC) / (inC + outC);
+  return productsPerTransform >= (kH === 5 ? 16 : 21) && ceilDiv(outH, 2) * ceilDiv(outW, 2) >= 32;
 }
 
 /**

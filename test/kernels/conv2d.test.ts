@@ -306,13 +306,18 @@ describe("chooseConv2dAlgorithm", () => {
     expect(choices(hardware(), odd)).to.deep.equal(all("implicit_gemm"));
   });
 
-  it("takes Winograd's on a software adapter from 64 channels and 32 tiles an image on", () => {
-    const wide = (inC: number, outC: number, size: number, n = 1) =>
-      conv2dGeometry([n, size, size, inC], [3, 3, inC, outC], { padding: "same" });
-    expect(choices(software(8), wide(64, 64, 11))).to.deep.equal(all("winograd"));
-    expect(choices(software(8), wide(64, 60, 11))).to.deep.equal(all("subgroup"));
-    expect(choices(software(8), wide(60, 64, 11))).to.deep.equal(all("subgroup"));
-    expect(choices(software(8), wide(64, 64, 10, 8))).to.deep.equal(all("subgroup"));
-    expect(choices(hardware(), wide(64, 64, 11))).to.deep.equal(all("implicit_gemm"));
+  it("takes Winograd's on a software adapter for many channels and from 32 tiles an image on", () => {
+    const wide = (kernel: number, inC: number, outC: number, size: number, n = 1) =>
+      conv2dGeometry([n, size, size, inC], [kernel, kernel, inC, outC], { padding: "same" });
+    for (const kernel of [2, 3]) {
+      expect(choices(software(8), wide(kernel, 32, 64, 11))).to.deep.equal(all("winograd"));
+      expect(choices(software(8), wide(kernel, 64, 32, 11))).to.deep.equal(all("winograd"));
+      expect(choices(software(8), wide(kernel, 40, 40, 11))).to.deep.equal(all("subgroup"));
+    }
+    expect(choices(software(8), wide(5, 32, 32, 11))).to.deep.equal(all("winograd"));
+    expect(choices(software(8), wide(5, 28, 32, 11))).to.deep.equal(all("subgroup"));
+    expect(choices(software(8), wide(4, 64, 64, 11))).to.deep.equal(all("subgroup"));
+    expect(choices(software(8), wide(3, 64, 64, 10, 8))).to.deep.equal(all("subgroup"));
+    expect(choices(hardware(), wide(3, 64, 64, 11))).to.deep.equal(all("implicit_gemm"));
   });
 });
