@@ -267,7 +267,7 @@ program
   .option("--pass <names>", "only these of forward, inputGrad, weightGrad, step", list)
   .option("--algorithm <name>", "auto, all, or one by its name", "auto")
   .option("--precision <name>", "float32", "float32")
-  .option("--seconds <s>", "time for each row's samples; three are always taken", seconds, 2)
+  .option("--seconds <s>", "time for each row's samples", seconds, 2)
   .option("--list", "print the rows to come and run nothing", false)
   .option("--json <file>", "write {context, benchmarks}")
   .option("--csv <file>", "write a line a row")
