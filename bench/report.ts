@@ -130,10 +130,10 @@ export function rooflinePlot(rows: readonly BenchRow[], ceilings: Ceilings): Pro
         mark: { type: "line", color: "#222222", strokeWidth: 1.6 },
         encoding,
       },
-      label({ intensity: x[1], gflops: ceilings.gflops }, `${rate(ceilings.gflops)} GFLOP/s`, {
-        align: "right",
-        dx: -6,
-        dy: -8,
+      label({ intensity: ridge, gflops: ceilings.gflops }, `${rate(ceilings.gflops)} GFLOP/s`, {
+        align: "left",
+        dx: 4,
+        dy: -9,
       }),
       label({ intensity: ridge, gflops: ceilings.gflops }, `${rate(ceilings.gbps)} GB/s`, {
         align: "right",

@@ -156,7 +156,7 @@ describe("bench/harness", () => {
         expect(ours.problem(taskOf(work, { pass }))).to.equal(undefined);
         const { samplesMs, error } = await ours.time(taskOf(work, { pass }), EFFORT);
         expect(error).to.equal(undefined);
-        expect(samplesMs).to.have.length.within(3, 20);
+        expect(samplesMs).to.have.length.within(1, 20);
         for (const ms of samplesMs) expect(ms).to.be.above(0);
         expect(device().memory().liveBytes).to.equal(before);
       });
@@ -170,6 +170,14 @@ describe("bench/harness", () => {
         else expect(samplesMs[0]).to.be.above(0);
       }
     });
+
+  it("takes 20 samples where there is time for them, and one where one takes longer than that", async () => {
+    const ours = new Tuningfork(device());
+    const many = await ours.time(taskOf(RELU), { seconds: 60, samples: 20 });
+    expect(many.samplesMs).to.have.length(20);
+    const one = await ours.time(taskOf(RELU), { seconds: 1e-9, samples: 20 });
+    expect(one.samplesMs).to.have.length(1);
+  });
 
   it("forces an algorithm, and names the one that auto takes", async () => {
     const ours = new Tuningfork(device());
@@ -202,7 +210,7 @@ describe("bench/harness", () => {
     try {
       const { samplesMs, error } = await new Tuningfork(device()).time(taskOf(RELU), EFFORT);
       expect(error).to.equal(undefined);
-      expect(samplesMs).to.have.length.above(2);
+      expect(samplesMs).to.have.length.above(0);
     } finally {
       if (own) Object.defineProperty(handle, "features", own);
       else Reflect.deleteProperty(handle, "features");
