@@ -3,6 +3,18 @@
  * answer is held to the same elements as ours.
  */
 import { philox4x32, Random, seedWords } from "../src/random.ts";
+import {
+  conv2dInputGradTerms,
+  conv2dTerms,
+  conv2dWeightGradTerms,
+  coordinates,
+  denseInputGradTerms,
+  denseTerms,
+  denseWeightGradTerms,
+  boundOf,
+  sumOfProducts,
+  type Sample,
+} from "../src/reference/samples.ts";
 import { elementCount, type Shape } from "../src/tensor.ts";
 import {
   randomValues,
@@ -70,14 +82,6 @@ export function operandValues(
   return randomValues(elementCount({ x, w, dy: y }[name]), SEEDS[name]);
 }
 
-/** One element of an answer in float64. */
-interface Sample {
-  readonly value: number;
-  /** Sum of |terms|. */
-  readonly absSum: number;
-  readonly terms: number;
-}
-
 export interface Verifier {
   /** Flat indices of the elements that are checked. */
   readonly at: readonly number[];
@@ -100,8 +104,9 @@ export function verifierOf(work: SampledWork, pass: PassName, slack = 1): Verifi
   return {
     at,
     check: (values) => {
-      for (const [i, { value, absSum, terms }] of wanted.entries()) {
-        const bound = slack * 2 ** -23 * Math.sqrt(terms) * absSum;
+      for (const [i, sample] of wanted.entries()) {
+        const bound = slack * boundOf(sample);
+        const { value } = sample;
         const got = values[i]!;
         if (!(Math.abs(got - value) <= bound))
           return `wrong at ${placeOf(at[i]!, output)}: expected ${value.toPrecision(7)} +- ${bound.toExponential(1)}, got ${got}`;
@@ -135,34 +140,16 @@ type Operands = Readonly<Record<string, Float32Array>>;
 function elementOf(work: SampledWork, pass: PassName, operands: Operands, index: number): Sample {
   const { x = NONE, w = NONE, dy = NONE } = operands;
   switch (work.op) {
-    case "conv2d":
-      if (pass === "forward") return sumOfProducts(x, w, conv2dTerms(work, index));
-      if (pass === "inputGrad") return sumOfProducts(dy, w, conv2dInputGradTerms(work, index));
-      return sumOfProducts(x, dy, conv2dWeightGradTerms(work, index));
-    case "dense": {
-      const { n, inC, outC } = work;
-      if (pass === "forward") {
-        const [row, o] = [Math.floor(index / outC), index % outC];
-        return sumOfProducts(
-          x,
-          w,
-          range(inC, (i) => [row * inC + i, i * outC + o]),
-        );
-      }
-      const [row, i] = [Math.floor(index / inC), index % inC];
-      if (pass === "inputGrad")
-        return sumOfProducts(
-          dy,
-          w,
-          range(outC, (o) => [row * outC + o, i * outC + o]),
-        );
-      const [inRow, o] = [Math.floor(index / outC), index % outC];
-      return sumOfProducts(
-        x,
-        dy,
-        range(n, (r) => [r * inC + inRow, r * outC + o]),
-      );
+    case "conv2d": {
+      const g = conv2dOf(work);
+      if (pass === "forward") return sumOfProducts(x, w, conv2dTerms(g, index));
+      if (pass === "inputGrad") return sumOfProducts(dy, w, conv2dInputGradTerms(g, index));
+      return sumOfProducts(x, dy, conv2dWeightGradTerms(g, index));
     }
+    case "dense":
+      if (pass === "forward") return sumOfProducts(x, w, denseTerms(work, index));
+      if (pass === "inputGrad") return sumOfProducts(dy, w, denseInputGradTerms(work, index));
+      return sumOfProducts(x, dy, denseWeightGradTerms(work, index));
     case "max_pool2d":
       return pass === "forward" ? poolMaximum(work, x, index) : poolGradient(work, x, dy, index);
     case "leaky_relu": {
@@ -182,82 +169,6 @@ const NONE = new Float32Array(0);
 
 function exactly(value: number): Sample {
   return { value, absSum: Math.abs(value), terms: 1 };
-}
-
-/** Sums products a[i] * b[j] in float64. */
-function sumOfProducts(
-  a: Float32Array,
-  b: Float32Array,
-  pairs: Iterable<readonly [number, number]>,
-): Sample {
-  let value = 0;
-  let absSum = 0;
-  let terms = 0;
-  for (const [i, j] of pairs) {
-    const term = a[i]! * b[j]!;
-    value += term;
-    absSum += Math.abs(term);
-    terms++;
-  }
-  return { value, absSum, terms: Math.max(1, terms) };
-}
-
-function* range(count: number, pair: (i: number) => [number, number]): Generator<[number, number]> {
-  for (let i = 0; i < count; i++) yield pair(i);
-}
-
-// The terms of one output element as pairs of indices into the two operands.
-
-/** Into x and w, for element `index` of y. */
-function* conv2dTerms(work: Conv2dWork, index: number): Generator<[number, number]> {
-  const g = conv2dOf(work);
-  const [n, oh, ow, co] = coordinates(index, g.outH, g.outW, g.outC);
-  for (let kh = 0; kh < g.kH; kh++)
-    for (let kw = 0; kw < g.kW; kw++) {
-      const ih = oh * g.strideH - g.padTop + kh * g.dilationH;
-      const iw = ow * g.strideW - g.padLeft + kw * g.dilationW;
-      if (ih < 0 || ih >= g.inH || iw < 0 || iw >= g.inW) continue;
-      for (let ci = 0; ci < g.inC; ci++)
-        yield [
-          ((n * g.inH + ih) * g.inW + iw) * g.inC + ci,
-          ((kh * g.kW + kw) * g.inC + ci) * g.outC + co,
-        ];
-    }
-}
-
-/** Into dy and w, for element `index` of dx. */
-function* conv2dInputGradTerms(work: Conv2dWork, index: number): Generator<[number, number]> {
-  const g = conv2dOf(work);
-  const [n, ih, iw, ci] = coordinates(index, g.inH, g.inW, g.inC);
-  for (let kh = 0; kh < g.kH; kh++)
-    for (let kw = 0; kw < g.kW; kw++) {
-      const oh = (ih + g.padTop - kh * g.dilationH) / g.strideH;
-      const ow = (iw + g.padLeft - kw * g.dilationW) / g.strideW;
-      if (!Number.isInteger(oh) || !Number.isInteger(ow)) continue;
-      if (oh < 0 || oh >= g.outH || ow < 0 || ow >= g.outW) continue;
-      for (let co = 0; co < g.outC; co++)
-        yield [
-          ((n * g.outH + oh) * g.outW + ow) * g.outC + co,
-          ((kh * g.kW + kw) * g.inC + ci) * g.outC + co,
-        ];
-    }
-}
-
-/** Into x and dy, for element `index` of dw. */
-function* conv2dWeightGradTerms(work: Conv2dWork, index: number): Generator<[number, number]> {
-  const g = conv2dOf(work);
-  const [kh, kw, ci, co] = coordinates(index, g.kW, g.inC, g.outC);
-  for (let n = 0; n < g.n; n++)
-    for (let oh = 0; oh < g.outH; oh++)
-      for (let ow = 0; ow < g.outW; ow++) {
-        const ih = oh * g.strideH - g.padTop + kh * g.dilationH;
-        const iw = ow * g.strideW - g.padLeft + kw * g.dilationW;
-        if (ih < 0 || ih >= g.inH || iw < 0 || iw >= g.inW) continue;
-        yield [
-          ((n * g.inH + ih) * g.inW + iw) * g.inC + ci,
-          ((n * g.outH + oh) * g.outW + ow) * g.outC + co,
-        ];
-      }
 }
 
 function poolMaximum(work: MaxPool2dWork, x: Float32Array, index: number): Sample {
@@ -306,17 +217,6 @@ function firstMaximum(
       if (first < 0 || x[index]! > x[first]!) first = index;
     }
   return first;
-}
-
-/** The four coordinates of a flat index into [*,a,b,c]. */
-function coordinates(
-  index: number,
-  a: number,
-  b: number,
-  c: number,
-): [number, number, number, number] {
-  const rest = Math.floor(index / c);
-  return [Math.floor(rest / b / a), Math.floor(rest / b) % a, rest % b, index % c];
 }
 
 /** True for work whose answer is verified element by element. */

@@ -29,9 +29,9 @@ export function sumOfProducts(a: Float32Array, b: Float32Array, pairs: Terms): S
   return { value, absSum, terms: Math.max(1, terms) };
 }
 
-/** Whether a float32 value is within the bound of a sample, `slack` times over. */
-export function isClose(got: number, { value, absSum, terms }: Sample, slack = 1): boolean {
-  return Math.abs(got - value) <= slack * 2 ** -23 * Math.sqrt(terms) * absSum;
+/** How far a float32 kernel may be off: docs/numerics.md. */
+export function boundOf({ absSum, terms }: Sample): number {
+  return 2 ** -23 * Math.sqrt(terms) * absSum;
 }
 
 /** Into x and w, for element `index` of y [n,outH,outW,outC]. */
