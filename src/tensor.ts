@@ -68,6 +68,11 @@ export function slice(tensor: Tensor, start: number, count: number): Tensor {
   };
 }
 
+/** Whether one tensor is the other, perhaps in another shape: a layer that changes nothing passes its input on. */
+export function sameMemory(a: Tensor, b: Tensor): boolean {
+  return a.buffer === b.buffer && a.offsetBytes === b.offsetBytes;
+}
+
 /**
  * One flat float32 tensor over tensors that lie one after another in a buffer, with the gaps between them.
  * The gaps are those of `device.packed`: they hold zeros.

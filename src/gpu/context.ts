@@ -33,7 +33,10 @@ export interface AlgorithmChoices {
   }): string | undefined;
 }
 
-/** Where a recording happens. The function given to `device.record` runs twice: first to plan its scratch memory. */
+/**
+ * Where a recording happens. The function given to `device.record` runs twice: first to plan its scratch memory, when
+ * scratch tensors have no buffers yet, then to record. What it dispatches must not depend on where they lie.
+ */
 export interface Context {
   readonly device: Device;
   /** What is being recorded, e.g. `conv1 forward`; profiles and messages group dispatches by it. */

@@ -5,7 +5,7 @@
 import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
-import { elementCount, reshape, type Tensor } from "../tensor.ts";
+import { elementCount, reshape, sameMemory, type Tensor } from "../tensor.ts";
 import type { Conv2dForward } from "./conv2d.ts";
 import { repack, roundUp4 } from "./repack.ts";
 import { subgroupLanes, subgroupTiles, subgroupUnsupported } from "./subgroup.ts";
@@ -261,5 +261,5 @@ function packChannels(ctx: Context, x: Tensor): Tensor {
 
 /** Frees each first tensor of a pair that is not the second: a copy of it. */
 function freeCopies(ctx: Context, ...pairs: readonly (readonly [Tensor, Tensor])[]): void {
-  for (const [copy, original] of pairs) if (copy.buffer !== original.buffer) ctx.free(copy);
+  for (const [copy, original] of pairs) if (!sameMemory(copy, original)) ctx.free(copy);
 }

@@ -106,8 +106,9 @@ export abstract class Layer {
   abstract forward(ctx: Context, x: Tensor, pass: LayerPass): Tensor;
 
   /**
-   * Records the gradients, given dy and what `backwardReads` asked for of x and y of the forward pass: those of the parameters into their `grad` where it
-   * exists, and dx, which is returned, when `needsDx`.
+   * Records the gradients, given dy and what `backwardReads` asked for of x and y of the forward pass (the shape of the
+   * other is right, its contents are not): those of the parameters into their `grad` where it exists, and dx, which is
+   * returned, when `needsDx`.
    */
   abstract backward(
     ctx: Context,

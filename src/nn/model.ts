@@ -7,7 +7,7 @@ import type { ScratchMemory } from "../gpu/memory_plan.ts";
 import { plannedMemory } from "../gpu/program.ts";
 import { ShapeError } from "../gpu/errors.ts";
 import { Random } from "../random.ts";
-import { elementCount, type Shape, type Tensor } from "../tensor.ts";
+import { elementCount, sameMemory, type Shape, type Tensor } from "../tensor.ts";
 import { Choices, operationKey, type Operation } from "../kernels/choices.ts";
 import { leakyReluBiasGrad, leakyReluGrad } from "../kernels/leaky_relu.ts";
 import { Dense } from "./dense.ts";
@@ -56,8 +56,8 @@ export interface Activations {
   readonly outputs: readonly Tensor[];
   /** What layers keep for backward beside their inputs and outputs. */
   readonly kept: Map<Layer, Tensor>;
-  /** The buffers of outputs that were freed already. */
-  readonly freed: ReadonlySet<Tensor["buffer"]>;
+  /** Outputs that were freed already. */
+  readonly freed: readonly Tensor[];
 }
 
 /** Layers in a row. Make it from a network, `build()` it for a device, then fit, predict, freeze or give it a new head. */
@@ -303,7 +303,7 @@ export class Sequential {
   forward(ctx: Context, x: Tensor, pass: Pass): Activations {
     const outputs: Tensor[] = [];
     const kept = new Map<Layer, Tensor>();
-    const freed = new Set<Tensor["buffer"]>();
+    const freed: Tensor[] = [];
     const last = pass.training ? this.#top : this.#layers.length - 1;
     let current = x;
     ctx.choices = this.#choices;
@@ -321,11 +321,11 @@ export class Sequential {
           });
       pass.observe?.(ctx, { layer, kind: "output", name: layer.name, tensor: y });
       outputs.push(y);
-      if (current.buffer !== x.buffer && current.buffer !== y.buffer)
-        if (!this.#readInBackward(current, outputs, kept, pass)) {
-          ctx.free(current);
-          freed.add(current.buffer);
-        }
+      const passedOn = sameMemory(current, x) || sameMemory(current, y);
+      if (!passedOn && !this.#readInBackward(current, outputs, kept, pass)) {
+        ctx.free(current);
+        freed.push(current);
+      }
       current = y;
     }
     ctx.scope = "";
@@ -360,8 +360,9 @@ export class Sequential {
     return outputs.some((y, index) => {
       if (index < lowest) return false;
       const reads = this.#backwardReads(index, kept, pass);
-      const readsX = reads.x && outputs[index - 1]?.buffer === tensor.buffer;
-      return readsX || (reads.y && y.buffer === tensor.buffer);
+      const x = outputs[index - 1];
+      const readsX = reads.x && x !== undefined && sameMemory(x, tensor);
+      return readsX || (reads.y && sameMemory(y, tensor));
     });
   }
 
@@ -403,10 +404,9 @@ export class Sequential {
       pass.observe?.(ctx, { layer, kind: "input gradient", name: layer.name, tensor: dx });
       const extra = kept.get(layer);
       if (extra) ctx.free(extra);
-      // Buffers, not tensors: a layer that passes its input on gives back what it got, perhaps in another shape.
-      if (dy.buffer !== dLogits.buffer) {
-        if (dx.buffer !== dy.buffer) ctx.free(dy);
-        if (y.buffer !== input.buffer && !freed.has(y.buffer)) ctx.free(y);
+      if (!sameMemory(dy, dLogits)) {
+        if (!sameMemory(dx, dy)) ctx.free(dy);
+        if (!sameMemory(y, input) && !freed.some((gone) => sameMemory(gone, y))) ctx.free(y);
       }
       dy = dx;
     }
