@@ -4,6 +4,7 @@ import type { Device, TypedArray } from "../src/gpu/device.ts";
 import { adamax } from "../src/kernels/adamax.ts";
 import {
   chooseConv2dAlgorithm,
+  roundingFactor,
   conv2d,
   conv2dInputGrad,
   conv2dUnsupported,
@@ -61,14 +62,6 @@ export interface Workload {
   readonly check: (outputs: Values, before: Values) => string | undefined;
 }
 
-/**
- * How many times the bound of a plain sum an answer may be off. Winograd's own terms, where all magnitudes are alike as
- * here, sum to up to 9 times the plain ones (docs/numerics.md).
- */
-function slackOf(algorithm: string): number {
-  return algorithm.includes("winograd") ? 9 : 1;
-}
-
 /** The algorithm that a task runs: the forced one, or what `auto` takes on this device. */
 export function chosenAlgorithm(device: Device, { work, pass, algorithm }: Task): string {
   if (algorithm !== "auto") return algorithm;
@@ -119,7 +112,7 @@ function sampledWorkload(work: SampledWork, pass: PassName, algorithm: string): 
     check: ({ out: values }) => {
       const unwritten = values!.findIndex((value) => Number.isNaN(value));
       if (unwritten >= 0) return `element ${unwritten} of ${values!.length} is NaN or not written`;
-      const verifier = verifierOf(work, pass, slackOf(algorithm));
+      const verifier = verifierOf(work, pass, roundingFactor(algorithm));
       return verifier.check(verifier.at.map((index) => values![index]!));
     },
   };

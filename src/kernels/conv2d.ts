@@ -154,6 +154,14 @@ const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Conv2dImplementation>> =
   },
 };
 
+/**
+ * How many times the bound of a plain sum an algorithm may be off where all magnitudes are alike: Winograd's own terms
+ * then sum to up to 9 times the plain ones (docs/numerics.md).
+ */
+export function roundingFactor(algorithm: string): number {
+  return algorithm === "winograd" ? 9 : 1;
+}
+
 /** Why an algorithm cannot run a pass on this device; undefined where it can. */
 export function conv2dUnsupported(
   device: Device,

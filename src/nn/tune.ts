@@ -3,7 +3,7 @@
  * winner against float64 and remembers it in a file of the user's cache folder.
  */
 import { createHash } from "node:crypto";
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import envPaths from "env-paths";
 import { makeFolder } from "../folders.ts";
@@ -18,6 +18,7 @@ import {
   conv2dInputGrad,
   conv2dUnsupported,
   conv2dWeightGrad,
+  roundingFactor,
   type Conv2dAlgorithm,
 } from "../kernels/conv2d.ts";
 import {
@@ -29,6 +30,7 @@ import {
   denseWeightGrad,
   type DenseAlgorithm,
 } from "../kernels/dense.ts";
+import type { Program } from "../gpu/program.ts";
 import { Random } from "../random.ts";
 import {
   conv2dInputGradTerms,
@@ -42,6 +44,7 @@ import {
   type Terms,
 } from "../reference/samples.ts";
 import { elementCount, type Shape, type Tensor } from "../tensor.ts";
+import { systemReason } from "../system_errors.ts";
 import { ENGINE_VERSION } from "../version.ts";
 
 /** How one algorithm did. */
@@ -67,10 +70,8 @@ const LEAST_SAMPLES = 5;
 /** A candidate this many times slower than the best on a part of the batch is not timed on the whole. */
 const HOPELESS = 2.5;
 const CHECKED_ELEMENTS = 32;
-/** Winograd's transforms round more often than the plain sum: docs/numerics.md. */
-const SLACK: Readonly<Record<string, number>> = { winograd: 16 };
 
-/** Times the algorithms for one operation and picks the fastest that is right. @throws DeviceError without timestamps */
+/** Times the algorithms for one operation and picks the fastest that is right. */
 export async function tuneOperation(device: Device, operation: Operation): Promise<TunedOperation> {
   const byClass = chosenByClass(device, operation);
   const candidates = [
@@ -239,10 +240,7 @@ async function withOperation<T>(
       setting.record(ctx, a, b, y, algorithm);
     });
     try {
-      return await work(setting, { a, b, y }, async (expectedMs) => {
-        const times = await program.time(expectedMs);
-        return times.reduce((sum, { ms }) => sum + ms, 0);
-      });
+      return await work(setting, { a, b, y }, (expectedMs) => runMs(device, program, expectedMs));
     } finally {
       program.destroy();
     }
@@ -252,7 +250,19 @@ async function withOperation<T>(
   }
 }
 
-/** Runs once and returns the GPU's milliseconds. */
+/** One run in milliseconds: the GPU's where it has timestamps, else the clock's around it. */
+async function runMs(device: Device, program: Program, expectedMs: number): Promise<number> {
+  if (device.handle.features.has("timestamp-query")) {
+    const times = await program.time(expectedMs);
+    return times.reduce((sum, { ms }) => sum + ms, 0);
+  }
+  const started = performance.now();
+  device.submit(program);
+  await device.finish(expectedMs);
+  return performance.now() - started;
+}
+
+/** Runs once and returns the milliseconds that it took. */
 type Runner = (expectedMs: number) => Promise<number>;
 
 function timeOf(
@@ -290,7 +300,7 @@ function faultOf(
       const index = i < 2 ? i * (got.length - 1) : random.below(got.length);
       const want = sumOfProducts(a, b, setting.terms(index));
       const error = Math.abs((got[index] ?? NaN) - want.value);
-      if (!(error <= (SLACK[algorithm] ?? 1) * boundOf(want)))
+      if (!(error <= roundingFactor(algorithm) * boundOf(want)))
         return `element ${index}: expected ${want.value}, got ${got[index] ?? NaN}`;
     }
     return undefined;
@@ -350,12 +360,16 @@ export async function loadChoices(
   }
 }
 
-/** Tunes operations one after another and remembers each at once, so that nothing is lost by Ctrl-C. */
+/**
+ * Tunes operations one after another and remembers each at once, so that nothing is lost by Ctrl-C.
+ * @throws Error before anything is measured, when the file of choices cannot be written
+ */
 export async function tuneOperations(
   device: Device,
   operations: readonly Operation[],
   onTuned: (tuned: TunedOperation, done: number) => void = () => undefined,
 ): Promise<TunedOperation[]> {
+  await saveChoices(device, []);
   const all: TunedOperation[] = [];
   for (const operation of operations) {
     const tuned = await tuneOperation(device, operation);
@@ -366,7 +380,10 @@ export async function tuneOperations(
   return all;
 }
 
-/** Adds choices to the file of this adapter, written beside and renamed. Returns its path. */
+/**
+ * Adds choices to the file of this adapter, written beside and renamed. Returns its path.
+ * @throws Error in one sentence, when it cannot be written
+ */
 export async function saveChoices(
   device: Device,
   tuned: readonly TunedOperation[],
@@ -376,10 +393,19 @@ export async function saveChoices(
   for (const { operation, chosen } of tuned) before.set(operation, chosen);
   const entries = [...before.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
   const file: ChoicesFile = { identity: identityOf(device), choices: Object.fromEntries(entries) };
-  await makeFolder(dirname(path));
   const temporary = `${path}.${process.pid}`;
-  await writeFile(temporary, JSON.stringify(file, null, 2));
-  await rename(temporary, path);
+  try {
+    await makeFolder(dirname(path));
+    await writeFile(temporary, JSON.stringify(file, null, 2));
+    await rename(temporary, path);
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw new Error(
+      `tuner's choices ${path}: cannot be written: ${systemReason(cause) ?? String(cause)}; ` +
+        `point TUNINGFORK_CACHE at a folder that can, or build with tune "off"`,
+      { cause },
+    );
+  }
   return path;
 }
 

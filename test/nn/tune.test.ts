@@ -12,6 +12,7 @@ import {
   loadChoices,
   saveChoices,
   tuneOperation,
+  tuneOperations,
   type TunedOperation,
 } from "../../src/nn/tune.ts";
 import { useDevice } from "../support/device.ts";
@@ -135,6 +136,17 @@ describe("the autotuner", () => {
       { operation: conv(2), byClass: "", chosen: "direct", trials: [] },
     ]);
     expect((await loadChoices(device())).algorithmFor(conv(2))).to.equal("direct");
+  });
+
+  it("says that its file cannot be written, before it measures anything", async () => {
+    process.env["TUNINGFORK_CACHE"] = join("/proc", "nowhere");
+    let measured = 0;
+    const failed = await tuneOperations(device(), [conv(1)], () => measured++).catch(
+      (error: unknown) => error,
+    );
+    process.env["TUNINGFORK_CACHE"] = cache;
+    expect(String(failed)).to.match(/tuner's choices .*cannot be written: .*TUNINGFORK_CACHE/);
+    expect(measured).to.equal(0);
   });
 
   it("is not misled by an algorithm that this version does not have", async () => {
