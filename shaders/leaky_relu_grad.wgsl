@@ -1,5 +1,6 @@
 // Gradient of leaky ReLU: dx = dy where x > 0, else slope * dy. At x = 0 the slope counts, as in Keras.
-// x, dy, dx: vectors of `count` values, any layout. Value is f32, or vec4f where four divides their length.
+// x, dy, dx: vectors of `count` values, any layout. Value is f32, or vec4f where four divides their length;
+// Stored is the same as it lies in memory, perhaps in f16.
 // Invocation i computes the values i, i + invocations, ... Writes dx (=).
 
 override WG_SIZE: u32 = 64;
@@ -9,9 +10,9 @@ struct Params {
   slope: f32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<Value>;
-@group(0) @binding(1) var<storage, read> dy: array<Value>;
-@group(0) @binding(2) var<storage, read_write> dx: array<Value>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> dy: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -20,6 +21,7 @@ fn main(
   @builtin(num_workgroups) num_workgroups: vec3u,
 ) {
   for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
-    dx[i] = dy[i] * select(Value(params.slope), Value(1.0), x[i] > Value(0.0));
+    let slope = select(Value(params.slope), Value(1.0), Value(x[i]) > Value(0.0));
+    dx[i] = Stored(Value(dy[i]) * slope);
   }
 }

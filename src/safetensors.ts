@@ -38,6 +38,7 @@ export type FileDType = keyof typeof ELEMENT_BYTES;
 /** How the tensors of the engine are called in a file. */
 export const FILE_DTYPE = {
   float32: "F32",
+  float16: "F16",
   int32: "I32",
   uint32: "U32",
   uint8: "U8",

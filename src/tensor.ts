@@ -3,7 +3,7 @@
  */
 import { ShapeError } from "./gpu/errors.ts";
 
-export type DType = "float32" | "int32" | "uint32" | "uint8";
+export type DType = "float32" | "float16" | "int32" | "uint32" | "uint8";
 
 export type Shape = readonly number[];
 
@@ -16,7 +16,7 @@ export interface Tensor {
   readonly label: string;
 }
 
-const BYTES: Record<DType, number> = { float32: 4, int32: 4, uint32: 4, uint8: 1 };
+const BYTES: Record<DType, number> = { float32: 4, float16: 2, int32: 4, uint32: 4, uint8: 1 };
 
 export function elementCount(shape: Shape): number {
   return shape.reduce((product, size) => product * size, 1);

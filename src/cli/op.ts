@@ -565,6 +565,7 @@ function dropoutStep(ctx: Context, step: number): Tensor {
 /** Types of a file that serve where one of ours is meant: floating point is converted, integers are not. */
 const ACCEPTED: Readonly<Record<DType, readonly FileDType[]>> = {
   float32: ["F32", "F64", "F16", "BF16"],
+  float16: ["F16"],
   int32: ["I32"],
   uint32: ["U32"],
   uint8: ["U8"],

@@ -3,7 +3,8 @@
  */
 import type { DType, Shape, Tensor } from "../tensor.ts";
 import type { Device } from "./device.ts";
-import type { Constants } from "./shader.ts";
+import { ShapeError } from "./errors.ts";
+import type { Constants, ShaderType } from "./shader.ts";
 
 export interface Dispatch {
   /** Shown by Dawn's errors and by the profiler, e.g. `conv2d conv1.weight`. */
@@ -78,11 +79,34 @@ export function itemsPerInvocation(device: Device): number {
 }
 
 /**
- * The type in which a shader reads and writes `count` floats: four at a time where that divides, since a software
- * adapter pays for each access, not for its size (Mesa's, Adamax of 1M elements: a quarter of the time).
+ * The type in which a shader computes `count` floats: four at a time where that divides, since a software adapter pays
+ * for each access, not for its size (Mesa's, Adamax of 1M elements: a quarter of the time). Arithmetic is in float32
+ * whatever the tensors are stored as: `Stored` is `Value` as it lies in memory.
  */
-export function valueType(count: number): { Value: "f32" | "vec4f"; lanes: number } {
-  return count % 4 === 0 ? { Value: "vec4f", lanes: 4 } : { Value: "f32", lanes: 1 };
+export function valueType(
+  count: number,
+  dtype: DType = "float32",
+): { Value: "f32" | "vec4f"; Stored: ShaderType; lanes: number } {
+  const half = dtype === "float16";
+  return count % 4 === 0
+    ? { Value: "vec4f", Stored: half ? "vec4h" : "vec4f", lanes: 4 }
+    : { Value: "f32", Stored: half ? "f16" : "f32", lanes: 1 };
+}
+
+/** The alias `Stored` of a shader that loads and stores single elements: it computes in float32 all the same. */
+export function storedType({ dtype }: Tensor): "f32" | "f16" {
+  return dtype === "float16" ? "f16" : "f32";
+}
+
+/**
+ * Fails unless the tensors of an op hold float32, or all of them float16.
+ * @throws ShapeError naming the op and the first tensor that differs
+ */
+export function expectFloats(op: string, first: Tensor, ...rest: readonly Tensor[]): void {
+  const wanted = first.dtype === "float16" ? "float16" : "float32";
+  for (const { label, dtype, shape } of [first, ...rest])
+    if (dtype !== wanted)
+      throw new ShapeError(op, `"${label}": expected ${wanted}, got ${dtype}`, { got: shape });
 }
 
 /**

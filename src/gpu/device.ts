@@ -11,6 +11,7 @@ import {
   type Shape,
   type Tensor,
 } from "../tensor.ts";
+import { fromFloat16, toFloat16 } from "../float16.ts";
 import { openAdapter, type OpenAdapterOptions, type OpenedAdapter } from "./adapter.ts";
 import type { Context } from "./context.ts";
 import {
@@ -26,7 +27,8 @@ import { Program, record } from "./program.ts";
 import { loadShader, type Constants, type Shader } from "./shader.ts";
 import { submitSingly } from "./validate.ts";
 
-export type TypedArray = Float32Array | Int32Array | Uint32Array | Uint8Array;
+/** What tensors hold, on the host. The bits of float16 come as a Uint16Array; `readFloats` turns them into numbers. */
+export type TypedArray = Float32Array | Int32Array | Uint32Array | Uint16Array | Uint8Array;
 
 export interface DeviceOptions extends OpenAdapterOptions {
   /** Bind at most this many bytes at once, below what the adapter allows; makes windows testable on small tensors. */
@@ -115,6 +117,8 @@ export class Device {
   readonly maxBindingBytes: number;
   /** Lanes of a subgroup where the adapter has the feature and one fixed size, else 0. */
   readonly subgroupSize: number;
+  /** Whether shaders can store float16 here. */
+  readonly hasFloat16: boolean;
   /** Dawn's instance: collected while the device lives, it takes the process down. */
   readonly #instance: { gpu?: GPU };
   readonly #maxMemoryBytes: number;
@@ -161,6 +165,7 @@ export class Device {
     this.#shaderFolder = options.shaderFolder;
     const { subgroupMinSize, subgroupMaxSize } = opened.summary;
     const fixed = subgroupMinSize > 0 && subgroupMinSize === subgroupMaxSize;
+    this.hasFloat16 = handle.features.has("shader-f16");
     this.subgroupSize = handle.features.has("subgroups") && fixed ? subgroupMinSize : 0;
     handle.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
@@ -324,10 +329,14 @@ export class Device {
     return tensor;
   }
 
-  /** Queues new contents for a tensor, after all that was submitted and before all that will be. */
+  /**
+   * Queues new contents for a tensor, after all that was submitted and before all that will be. A float16 tensor takes
+   * float32 values too, rounded to nearest, ties to even.
+   */
   write(tensor: Tensor, values: TypedArray): void {
     this.check();
     const count = elementCount(tensor.shape);
+    if (tensor.dtype === "float16" && values instanceof Float32Array) values = toFloat16(values);
     if (values.length !== count || dtypeOf(values) !== tensor.dtype)
       throw new DeviceError(
         `write "${tensor.label}": expected ${count} values of ${tensor.dtype} for ${formatShape(tensor.shape)}, ` +
@@ -412,9 +421,10 @@ export class Device {
     };
   }
 
-  /** `read` for float32 tensors. */
+  /** `read` for float32 and float16 tensors. */
   async readFloats(tensor: Tensor, expectedMs = 0): Promise<Float32Array> {
     const values = await this.read(tensor, expectedMs);
+    if (values instanceof Uint16Array) return fromFloat16(values);
     if (!(values instanceof Float32Array))
       throw new DeviceError(`readFloats "${tensor.label}": it holds ${tensor.dtype}`, "validation");
     return values;
@@ -736,8 +746,10 @@ function hostMemoryBytes(): number {
   return Math.min(totalmem(), process.constrainedMemory() || Infinity);
 }
 
-function dtypeOf(values: TypedArray): DType {
+/** The type of a tensor that holds such an array. */
+export function dtypeOf(values: TypedArray): DType {
   if (values instanceof Float32Array) return "float32";
+  if (values instanceof Uint16Array) return "float16";
   if (values instanceof Int32Array) return "int32";
   return values instanceof Uint32Array ? "uint32" : "uint8";
 }
@@ -746,6 +758,8 @@ function typedView(bytes: Uint8Array, dtype: DType, count: number): TypedArray {
   switch (dtype) {
     case "float32":
       return new Float32Array(bytes.buffer, 0, count);
+    case "float16":
+      return new Uint16Array(bytes.buffer, 0, count);
     case "int32":
       return new Int32Array(bytes.buffer, 0, count);
     case "uint32":

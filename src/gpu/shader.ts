@@ -7,13 +7,16 @@
  *   may be a number or a constant, divided by another (`#unroll j THREAD_N / 4`).
  * Constants that the file declares as `override` are set at pipeline creation; the others (tile sizes of register
  * arrays, counts of `#unroll`) are appended as `const`, and a type, e.g. `Value: "vec4f"`, as `alias`. All additions
- * keep the line numbers of the file on disk.
+ * keep the line numbers of the file on disk. A type of float16 puts `enable f16;` in front of the first line.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { ShaderError } from "./errors.ts";
 
-export type Constants = Readonly<Record<string, number | boolean | "f32" | "vec4f">>;
+/** Types that a shader may be built with, see `Constants`. */
+export type ShaderType = "f32" | "vec4f" | "f16" | "vec4h";
+
+export type Constants = Readonly<Record<string, number | boolean | ShaderType>>;
 
 export interface Shader {
   readonly name: string;
@@ -101,6 +104,8 @@ export function prepareShader(
     } else if (typeof value === "string") consts.push(`alias ${constant} = ${value};`);
     else consts.push(`const ${constant} = ${value};`);
   }
+  const halves = Object.values(constants).some((value) => value === "f16" || value === "vec4h");
+  const enable = halves ? "enable f16; " : "";
   const parts = [{ file: `${name}.wgsl`, text: unroll(name, source, constants) }, ...libs];
   let firstLine = 1;
   const files = parts.map(({ file, text }) => {
@@ -110,7 +115,7 @@ export function prepareShader(
   });
   return {
     name,
-    code: [...parts.map((part) => part.text), ...consts].join("\n"),
+    code: enable + [...parts.map((part) => part.text), ...consts].join("\n"),
     overrides,
     bindings: parseBindings(name, wgsl),
     params: parseParams(name, wgsl),

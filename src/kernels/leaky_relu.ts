@@ -1,7 +1,7 @@
 /**
  * Leaky ReLU: y = max(x, 0) + slope * min(x, 0), any shape. Slope 0 is ReLU.
  */
-import { ceilDiv, strideGrid, valueType, type Context } from "../gpu/context.ts";
+import { ceilDiv, expectFloats, strideGrid, valueType, type Context } from "../gpu/context.ts";
 import { ShapeError } from "../gpu/errors.ts";
 import { elementCount, expectShape, reshape, type Tensor } from "../tensor.ts";
 import { sumSplits } from "./sum_splits.ts";
@@ -22,12 +22,13 @@ export function leakyRelu(
   y: Tensor,
 ): void {
   expectShape("leakyRelu", "y", y, x.shape);
+  expectFloats("leakyRelu", x, y);
   forEachWindow(ctx.device, flat(x, y), (tensors, { count }) => {
-    const { Value, lanes } = valueType(count);
+    const { Value, Stored, lanes } = valueType(count, x.dtype);
     ctx.dispatch({
       label: `leakyRelu ${y.label}`,
       shader: "leaky_relu",
-      constants: { WG_SIZE, Value },
+      constants: { WG_SIZE, Value, Stored },
       tensors,
       params: { count: count / lanes, slope },
       workgroups: strideGrid(ctx.device, count / lanes, WG_SIZE),
@@ -44,12 +45,13 @@ export function leakyReluGrad(
 ): void {
   expectShape("leakyReluGrad", "dy", dy, x.shape);
   expectShape("leakyReluGrad", "dx", dx, x.shape);
+  expectFloats("leakyReluGrad", x, dy, dx);
   forEachWindow(ctx.device, flat(x, dy, dx), (tensors, { count }) => {
-    const { Value, lanes } = valueType(count);
+    const { Value, Stored, lanes } = valueType(count, x.dtype);
     ctx.dispatch({
       label: `leakyReluGrad ${dx.label}`,
       shader: "leaky_relu_grad",
-      constants: { WG_SIZE, Value },
+      constants: { WG_SIZE, Value, Stored },
       tensors,
       params: { count: count / lanes, slope },
       workgroups: strideGrid(ctx.device, count / lanes, WG_SIZE),

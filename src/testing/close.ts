@@ -7,11 +7,17 @@ import type { Shape } from "../tensor.ts";
 /** One unit in the last place of a float32 near 1. */
 export const FLOAT32_EPSILON = 2 ** -23;
 
+/** Half a unit in the last place of a float16 near 1, and half the least float16: what rounding to float16 may move. */
+const FLOAT16_EPSILON = 2 ** -11;
+const FLOAT16_LEAST = 2 ** -25;
+
 export interface Tolerance {
   /** Multiplies the bound; a kernel with exp, log or division states its own, with the reason. */
   readonly factor?: number;
   /** Added to the bound, e.g. for values that underflow in float32. */
   readonly absolute?: number;
+  /** How the kernel stores its result: float16 adds the rounding of what was summed in float32. */
+  readonly stored?: "float32" | "float16";
 }
 
 /** What the elements of a tensor should be, and by how much each may differ. */
@@ -48,7 +54,10 @@ export interface Comparison {
 export function expectedFrom(want: Reference, tolerance: Tolerance = {}): Expected {
   const scale = FLOAT32_EPSILON * Math.sqrt(want.reduction) * (tolerance.factor ?? 1);
   const absolute = tolerance.absolute ?? 1e-37;
-  return { values: want.values, bounds: want.absSum.map((sum) => scale * sum + absolute) };
+  const bounds = want.absSum.map((sum) => scale * sum + absolute);
+  if (tolerance.stored !== "float16") return { values: want.values, bounds };
+  const rounding = want.values.map((value) => FLOAT16_EPSILON * Math.abs(value) + FLOAT16_LEAST);
+  return { values: want.values, bounds: bounds.map((bound, i) => bound + (rounding[i] ?? 0)) };
 }
 
 /** Compares element by element; what is not a number fails. */

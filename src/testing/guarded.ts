@@ -3,7 +3,8 @@
  * changes a guard word.
  */
 import type { Context, Dispatch } from "../gpu/context.ts";
-import type { Device, TypedArray } from "../gpu/device.ts";
+import { fromFloat16 } from "../float16.ts";
+import { dtypeOf, type Device, type TypedArray } from "../gpu/device.ts";
 import { elementCount, type DType, type Shape, type Tensor } from "../tensor.ts";
 
 /** Before and after; a multiple of every adapter's binding alignment, 256 bytes. */
@@ -11,6 +12,8 @@ const GUARD_WORDS = 64;
 const GUARD = 0xdeadbeef;
 /** A NaN that no arithmetic makes, so that what was never written can be told from what was computed. */
 const UNWRITTEN_FLOAT = 0x7fc0beef;
+/** The same for two float16. */
+const UNWRITTEN_HALVES = 0x7e0b7e0b;
 const UNWRITTEN_WORD = 0xffffffff;
 
 export interface Guarded {
@@ -19,24 +22,23 @@ export interface Guarded {
   inspect(): Promise<{ words: Uint32Array<ArrayBuffer>; overrun: boolean }>;
   /** What the tensor holds now. @throws Error when a guard word has changed */
   read(): Promise<Uint32Array<ArrayBuffer>>;
-  /** `read` as float32. */
+  /** `read` as float32; float16 is converted. */
   readFloats(): Promise<Float32Array>;
   release(): void;
 }
 
-/** A tensor that holds `values`, 4 bytes each, between guard words. */
+/** A tensor that holds `values`, whole words of them, between guard words. */
 export function guarded(
   device: Device,
   values: Exclude<TypedArray, Uint8Array>,
   shape: Shape,
   label: string,
 ): Guarded {
-  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.byteLength / 4);
   const words = new Uint32Array(bits.length + 2 * GUARD_WORDS).fill(GUARD);
   words.set(bits, GUARD_WORDS);
   const whole = device.upload(words, [words.length], label);
-  const dtype: DType =
-    values instanceof Float32Array ? "float32" : values instanceof Int32Array ? "int32" : "uint32";
+  const dtype = dtypeOf(values);
   const inspect = async () => {
     const written = await device.read(whole);
     const inside = written.slice(GUARD_WORDS, GUARD_WORDS + bits.length);
@@ -58,24 +60,38 @@ export function guarded(
     tensor: { ...whole, offsetBytes: GUARD_WORDS * 4, shape, dtype, label },
     inspect,
     read,
-    readFloats: async () => new Float32Array((await read()).buffer),
+    readFloats: async () => {
+      const { buffer } = await read();
+      return dtype === "float16"
+        ? fromFloat16(new Uint16Array(buffer, 0, elementCount(shape)))
+        : new Float32Array(buffer);
+    },
     release: () => {
       device.release(whole);
     },
   };
 }
 
-/** An output that a kernel must write whole: filled with NaN (float32) or 0xffffffff (other types). */
+/** An output that a kernel must write whole: filled with NaN (floats) or 0xffffffff (other types). */
 export function unwritten(device: Device, shape: Shape, dtype: DType, label: string): Guarded {
-  const words = new Uint32Array(elementCount(shape));
-  words.fill(dtype === "float32" ? UNWRITTEN_FLOAT : UNWRITTEN_WORD);
-  const values =
-    dtype === "float32"
-      ? new Float32Array(words.buffer)
-      : dtype === "int32"
-        ? new Int32Array(words.buffer)
-        : words;
-  return guarded(device, values, shape, label);
+  const count = elementCount(shape);
+  const words = (length: number, fill: number) => new Uint32Array(length).fill(fill);
+  switch (dtype) {
+    case "float32":
+      return guarded(device, new Float32Array(words(count, UNWRITTEN_FLOAT).buffer), shape, label);
+    case "float16":
+      return guarded(
+        device,
+        new Uint16Array(words(Math.ceil(count / 2), UNWRITTEN_HALVES).buffer),
+        shape,
+        label,
+      );
+    case "int32":
+      return guarded(device, new Int32Array(words(count, UNWRITTEN_WORD).buffer), shape, label);
+    case "uint32":
+    case "uint8":
+      return guarded(device, words(count, UNWRITTEN_WORD), shape, label);
+  }
 }
 
 /** Whether an element of a float32 tensor that `unwritten` made is as it was. */

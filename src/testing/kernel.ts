@@ -7,14 +7,16 @@ import { unwritten } from "./guarded.ts";
 /**
  * Records and runs one kernel whose output has `shape`; returns what it wrote.
  * @param encode gets the context and the guarded output tensor
+ * @param dtype of the output
  * @throws Error when a guard word has changed
  */
 export async function runKernel(
   device: Device,
   shape: Shape,
   encode: (ctx: Context, y: Tensor) => void,
+  dtype: "float32" | "float16" = "float32",
 ): Promise<Float32Array> {
-  const output = unwritten(device, shape, "float32", "y");
+  const output = unwritten(device, shape, dtype, "y");
   try {
     await device.run("test", (ctx) => {
       encode(ctx, output.tensor);

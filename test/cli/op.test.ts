@@ -22,9 +22,9 @@ import { softmax } from "../../src/reference/softmax.ts";
 import { softmaxCrossEntropy } from "../../src/reference/softmax_cross_entropy.ts";
 import { readSafetensors, writeSafetensors, type FileDType } from "../../src/safetensors.ts";
 import type { Shape } from "../../src/tensor.ts";
-import { expectClose, type Tolerance } from "../support/close_to.ts";
+import { expectClose, type Tolerance } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
-import { awayFromZero, distinctFloats, randomFloats, toFloat64 } from "../support/kernel.ts";
+import { awayFromZero, distinctFloats, randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 
 type Tensors = Record<string, [TypedArray | Float64Array, Shape, FileDType?]>;
 

@@ -3,10 +3,10 @@ import type { Device, DeviceOptions } from "../../src/gpu/device.ts";
 import { adamax } from "../../src/kernels/adamax.ts";
 import { clearStatus, stepState } from "../../src/kernels/step_state.ts";
 import * as reference from "../../src/reference/adamax.ts";
-import { expectClose } from "../support/close_to.ts";
+import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
-import { guarded } from "../support/guarded.ts";
-import { randomFloats, toFloat64 } from "../support/kernel.ts";
+import { guarded } from "../../src/testing/guarded.ts";
+import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 
 const OPTIONS = { beta1: 0.9, beta2: 0.999, epsilon: 1e-7 };
 const LEARNING_RATE = 0.002;

@@ -4,9 +4,9 @@ import type { Device } from "../../src/gpu/device.ts";
 import { affineWarp, affineWarpSet } from "../../src/kernels/affine_warp.ts";
 import { Random } from "../../src/random.ts";
 import * as reference from "../../src/reference/affine_warp.ts";
-import { expectClose } from "../support/close_to.ts";
+import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
-import { runKernel } from "../support/kernel.ts";
+import { runKernel } from "../../src/testing/kernel.ts";
 
 type Shape4 = [number, number, number, number];
 

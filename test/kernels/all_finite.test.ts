@@ -3,8 +3,8 @@ import type { Device, DeviceOptions } from "../../src/gpu/device.ts";
 import { allFinite } from "../../src/kernels/all_finite.ts";
 import { clearStatus, stepState } from "../../src/kernels/step_state.ts";
 import { useDevice } from "../support/device.ts";
-import { guarded } from "../support/guarded.ts";
-import { randomFloats } from "../support/kernel.ts";
+import { guarded } from "../../src/testing/guarded.ts";
+import { randomFloats } from "../../src/testing/inputs.ts";
 
 /** The status after looking at x, at step 12 unless told. */
 async function statusAfter(

@@ -2,10 +2,10 @@ import { expect } from "chai";
 import { batchMetrics } from "../../src/kernels/batch_metrics.ts";
 import { clearStatus, stepState } from "../../src/kernels/step_state.ts";
 import { batchLoss } from "../../src/reference/batch_metrics.ts";
-import { expectClose } from "../support/close_to.ts";
+import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
-import { guarded, unwritten } from "../support/guarded.ts";
-import { randomFloats, toFloat64 } from "../support/kernel.ts";
+import { guarded, unwritten } from "../../src/testing/guarded.ts";
+import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 
 const SLOTS = 3;
 

@@ -2,15 +2,11 @@ import { expect } from "chai";
 import { biasGrad } from "../../src/kernels/bias_grad.ts";
 import { conv2dBiasGrad } from "../../src/kernels/conv2d.ts";
 import * as reference from "../../src/reference/bias_grad.ts";
-import { expectClose } from "../support/close_to.ts";
+import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
-import { expectGradient } from "../support/gradcheck.ts";
-import {
-  expectLinearAndRepeatable,
-  randomFloats,
-  runKernel,
-  toFloat64,
-} from "../support/kernel.ts";
+import { expectGradient } from "../../src/testing/differences.ts";
+import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
+import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
 
 // Channels at, and one off, the 64 lanes and the powers of two that share them; rows at, and one off, the 256 of a split.
 const SHAPES = [

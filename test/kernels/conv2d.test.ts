@@ -25,8 +25,8 @@ import {
   type Prepared,
 } from "../support/conv2d.ts";
 import { useDevice } from "../support/device.ts";
-import { dot, expectGradient } from "../support/gradcheck.ts";
-import { toFloat64 } from "../support/kernel.ts";
+import { dot, expectGradient } from "../../src/testing/differences.ts";
+import { toFloat64 } from "../../src/testing/inputs.ts";
 
 /** Few enough elements that central differences take no time: what the reference is itself checked on. */
 const SMALL_CASES: readonly Conv2dCase[] = [

@@ -18,7 +18,7 @@ import {
   type Prepared,
 } from "../support/conv2d.ts";
 import { useDevice } from "../support/device.ts";
-import { toFloat64 } from "../support/kernel.ts";
+import { toFloat64 } from "../../src/testing/inputs.ts";
 
 const CASES: readonly Conv2dCase[] = [
   { x: [1, 1, 1, 1], w: [3, 3, 1, 1], padding: "same" },

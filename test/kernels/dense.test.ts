@@ -14,16 +14,12 @@ import { matmulSplits } from "../../src/kernels/matmul.ts";
 import { biasGrad } from "../../src/reference/bias_grad.ts";
 import * as reference from "../../src/reference/dense.ts";
 import type { Shape, Tensor } from "../../src/tensor.ts";
-import { expectClose } from "../support/close_to.ts";
+import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
-import { dot, expectGradient } from "../support/gradcheck.ts";
+import { dot, expectGradient } from "../../src/testing/differences.ts";
 import { expectLeaky } from "../support/leaky.ts";
-import {
-  expectLinearAndRepeatable,
-  randomFloats,
-  runKernel,
-  toFloat64,
-} from "../support/kernel.ts";
+import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
+import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
 
 interface Case {
   readonly n: number;

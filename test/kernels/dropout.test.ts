@@ -9,15 +9,11 @@ import {
 import { stepState } from "../../src/kernels/step_state.ts";
 import { philox4x32, seedWords, type Words4 } from "../../src/random.ts";
 import * as reference from "../../src/reference/dropout.ts";
-import { expectClose } from "../support/close_to.ts";
+import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
-import { dot, expectGradient } from "../support/gradcheck.ts";
-import {
-  expectLinearAndRepeatable,
-  randomFloats,
-  runKernel,
-  toFloat64,
-} from "../support/kernel.ts";
+import { dot, expectGradient } from "../../src/testing/differences.ts";
+import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
+import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
 
 const DRAW = { rate: 0.25, seed: 42, layer: 3, step: 7 };
 const SHAPES = [[1], [3], [4], [255], [257], [2, 5, 7, 3], [3, 11, 13, 17]];

@@ -1,18 +1,16 @@
 import { expect } from "chai";
 import { leakyRelu, leakyReluBiasGrad, leakyReluGrad } from "../../src/kernels/leaky_relu.ts";
 import { biasGrad } from "../../src/reference/bias_grad.ts";
+import { roundToFloat16, toFloat16 } from "../../src/float16.ts";
+import type { Context } from "../../src/gpu/context.ts";
 import type { Device } from "../../src/gpu/device.ts";
+import type { Tensor } from "../../src/tensor.ts";
 import * as reference from "../../src/reference/leaky_relu.ts";
-import { expectClose } from "../support/close_to.ts";
+import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
-import { dot, expectGradient } from "../support/gradcheck.ts";
-import {
-  awayFromZero,
-  expectLinearAndRepeatable,
-  randomFloats,
-  runKernel,
-  toFloat64,
-} from "../support/kernel.ts";
+import { dot, expectGradient } from "../../src/testing/differences.ts";
+import { awayFromZero, randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
+import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
 
 const SHAPES = [[1], [63], [65], [2, 5, 7, 3], [3, 11, 13, 17], [1, 1, 1, 1], [3, 5, 7, 12]];
 const SLOPES = [0, 0.3, 1.5, -0.2];
@@ -31,6 +29,19 @@ describe("leakyRelu", () => {
         device().release(input);
         expectClose(y, reference.leakyRelu(toFloat64(x), slope), shape);
       });
+
+  for (const shape of [[5], [64], [3, 11, 13, 17]])
+    it(`x=[${shape.join(",")}] float16`, async function () {
+      if (!device().hasFloat16) this.skip();
+      const x = roundToFloat16(randomFloats(shape, 1));
+      const input = device().upload(toFloat16(x), shape, "x");
+      const encode = (ctx: Context, out: Tensor) => {
+        leakyRelu(ctx, { x: input }, { slope: 0.3 }, out);
+      };
+      const y = await runKernel(device(), shape, encode, "float16");
+      device().release(input);
+      expectClose(y, reference.leakyRelu(toFloat64(x), 0.3), shape, { stored: "float16" });
+    });
 
   it("refuses an output of another shape", async () => {
     const x = device().upload(new Float32Array(6), [2, 3], "x");

@@ -9,16 +9,11 @@ import {
   maxPool2dKeepsArgmax,
 } from "../../src/kernels/max_pool2d.ts";
 import * as reference from "../../src/reference/max_pool2d.ts";
-import { expectClose } from "../support/close_to.ts";
+import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
-import { dot, expectGradient } from "../support/gradcheck.ts";
-import {
-  distinctFloats,
-  expectLinearAndRepeatable,
-  randomFloats,
-  runKernel,
-  toFloat64,
-} from "../support/kernel.ts";
+import { dot, expectGradient } from "../../src/testing/differences.ts";
+import { distinctFloats, randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
+import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
 
 const CASES: [number[], Pool2dSizes][] = [
   [[1, 1, 1, 1], { size: 1 }],

@@ -1,9 +1,10 @@
 import { expect } from "chai";
 import { softmax } from "../../src/kernels/softmax.ts";
 import * as reference from "../../src/reference/softmax.ts";
-import { expectClose } from "../support/close_to.ts";
+import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
-import { randomFloats, runKernel, toFloat64 } from "../support/kernel.ts";
+import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
+import { runKernel } from "../../src/testing/kernel.ts";
 
 // WGSL allows exp 3 + 2|x| ULP and division 2.5; the rounding of x - max adds |x - max| / 2.
 // `absSum` of the reference carries the part that grows with the argument.

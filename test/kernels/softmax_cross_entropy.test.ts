@@ -2,11 +2,11 @@ import { expect } from "chai";
 import { softmaxCrossEntropy } from "../../src/kernels/softmax_cross_entropy.ts";
 import { Random } from "../../src/random.ts";
 import * as reference from "../../src/reference/softmax_cross_entropy.ts";
-import { expectClose } from "../support/close_to.ts";
+import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
-import { expectGradient } from "../support/gradcheck.ts";
-import { unwritten } from "../support/guarded.ts";
-import { randomFloats, toFloat64 } from "../support/kernel.ts";
+import { expectGradient } from "../../src/testing/differences.ts";
+import { unwritten } from "../../src/testing/guarded.ts";
+import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 
 // WGSL allows exp 3 + 2|x| ULP, log 3 ULP or 2^-21 absolute (4 times 2^-23), division 2.5 ULP; the part of exp's
 // error that grows with its argument is in the reference's `absSum`.

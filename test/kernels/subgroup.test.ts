@@ -4,7 +4,7 @@ import { conv2dSubgroupUnsupported } from "../../src/kernels/conv2d_subgroup.ts"
 import { repack } from "../../src/kernels/repack.ts";
 import { subgroupLanes, subgroupTiles, subgroupUnsupported } from "../../src/kernels/subgroup.ts";
 import { useDevice } from "../support/device.ts";
-import { runKernel } from "../support/kernel.ts";
+import { runKernel } from "../../src/testing/kernel.ts";
 
 describe("subgroupLanes", () => {
   // [lanes, columns, lanes along the columns]: as many as the columns fill.

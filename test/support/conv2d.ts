@@ -15,9 +15,10 @@ import {
 import * as reference from "../../src/reference/conv2d.ts";
 import type { Reference } from "../../src/reference/reference.ts";
 import type { Shape, Tensor } from "../../src/tensor.ts";
-import { expectClose } from "./close_to.ts";
+import { expectClose } from "../../src/testing/close.ts";
 import { expectLeaky } from "./leaky.ts";
-import { expectLinearAndRepeatable, randomFloats, runKernel, toFloat64 } from "./kernel.ts";
+import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
+import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
 
 /** Of the leaky ReLU in the convolution's own kernel. */
 const SLOPE = 0.3;

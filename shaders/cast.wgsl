@@ -1,0 +1,23 @@
+// y = x in another floating-point type, rounded to nearest where y has fewer bits.
+// x, y: vectors of `count` values. XStored and Stored are f32 and f16 or f16 and f32, or vec4 of them where four divides
+// their length. Invocation i casts the values i, i + invocations, ... Writes y (=).
+
+override WG_SIZE: u32 = 64;
+
+struct Params {
+  count: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<XStored>;
+@group(0) @binding(1) var<storage, read_write> y: array<Stored>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WG_SIZE)
+fn main(
+  @builtin(global_invocation_id) id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+) {
+  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
+    y[i] = Stored(x[i]);
+  }
+}

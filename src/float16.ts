@@ -1,0 +1,19 @@
+/**
+ * IEEE 754 half precision on the host, as bits in a Uint16Array: Node 20 has no Float16Array.
+ */
+import { Float16Array } from "@petamoriken/float16";
+
+/** The bits of the nearest float16 values, ties to even; beyond 65504 infinity. */
+export function toFloat16(values: ArrayLike<number>): Uint16Array {
+  return new Uint16Array(new Float16Array(values).buffer);
+}
+
+/** The values of float16 bits, exactly. */
+export function fromFloat16(bits: Uint16Array): Float32Array {
+  return Float32Array.from(new Float16Array(bits.slice().buffer));
+}
+
+/** The nearest float16 values, as float32. */
+export function roundToFloat16(values: ArrayLike<number>): Float32Array {
+  return fromFloat16(toFloat16(values));
+}
