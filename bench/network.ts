@@ -78,8 +78,10 @@ export async function verifyTraining(device: Device, work: NetworkWork): Promise
   const rowLoss = device.tensor([work.n], "float32", "row losses");
   try {
     const program = await device.record("row losses", (ctx) => {
-      run.training.recordGradients(ctx, work.n, undefined, (rows) => {
-        ctx.copy(rows, rowLoss);
+      run.training.recordGradients(ctx, work.n, {
+        onLoss: (rows) => {
+          ctx.copy(rows, rowLoss);
+        },
       });
     });
     for (const { parameter } of run.training.moments) delete parameter.grad;

@@ -1,6 +1,7 @@
 // Softmax and cross-entropy of each row in one pass, through log-sum-exp so that no exponential overflows:
 //   row_loss = weight[label] * (log(sum exp(x - max)) - (x[label] - max))
-//   dx       = weight[label] * (exp(x - max) / sum - [column == label]) / rows, the gradient of sum(row_loss) / rows
+//   dx       = weight[label] * (exp(x - max) / sum - [column == label]) / mean_over, the gradient of
+//              sum(row_loss) / mean_over
 //   correct  = 1 where the first largest x of the row is at the label, else 0
 // x, dx: [rows, classes], labels, row_loss, correct: [rows], class_weights: [classes].
 // One workgroup computes one row. A label outside [0, classes) gives NaN in its row of row_loss and dx. Writes (=).
@@ -14,6 +15,7 @@ override HAS_DX: bool = false;
 struct Params {
   rows: u32,
   classes: u32,
+  mean_over: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -69,7 +71,7 @@ fn main(
     correct[row] = u32(known && row_first == target_column);
   }
   if (HAS_DX) {
-    let scale = weight / f32(params.rows);
+    let scale = weight / f32(params.mean_over);
     for (var column = local_index; column < params.classes; column += WG_SIZE) {
       let probability = exp(x[start + column] - row_max) / row_sum;
       dx[start + column] = scale * (probability - f32(column == target_column));

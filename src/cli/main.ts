@@ -89,7 +89,7 @@ const dataOption = () =>
 const cropOption = () =>
   new Option("--crop <fraction>", "central fraction of each image to keep").argParser(fraction);
 const batchOption = () =>
-  new Option("--batch-size <n>", "images in one step").argParser(positive).default(32);
+  new Option("--batch-size <n>", "images at a time").argParser(positive).default(32);
 
 program
   .command("train")
@@ -105,6 +105,12 @@ program
   .option("--freeze <layers>", "layers that do not learn, e.g. conv1,conv2", list, [])
   .option("--epochs <n>", "passes over the training images", positive, 15)
   .addOption(batchOption())
+  .option(
+    "--accumulate-steps <n>",
+    "batches whose gradients make one step, where they do not fit into memory as one",
+    positive,
+    1,
+  )
   .option("--learning-rate <rate>", "Adamax' learning rate", number, 0.002)
   .option("--seed <n>", "seed of weights, order, augmentation and dropout", integer, 1)
   .option("--validation <fraction>", "share of the images held out", share, 0)

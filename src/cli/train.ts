@@ -30,6 +30,7 @@ export interface TrainOptions {
   readonly freeze: readonly string[];
   readonly epochs: number;
   readonly batchSize: number;
+  readonly accumulateSteps: number;
   readonly learningRate?: number;
   readonly seed: number;
   readonly validation: number;
@@ -191,6 +192,7 @@ async function run(
     return await fit(model, training, {
       epochs: options.epochs,
       batchSize: options.batchSize,
+      accumulateSteps: options.accumulateSteps,
       seed: options.seed,
       augment: options.augment ? DEFAULT_AUGMENTATION : false,
       checkpoint: { ...checkpoint, resume: options.resume },

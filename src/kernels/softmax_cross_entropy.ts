@@ -16,6 +16,8 @@ export interface SoftmaxCrossEntropyInputs {
   readonly labels: Tensor;
   /** [classes]; 1 for each class when left out. */
   readonly classWeights?: Tensor | undefined;
+  /** Rows that dx's mean is taken over; default n, more where a step is made of several batches. */
+  readonly meanOver?: number | undefined;
 }
 
 export interface SoftmaxCrossEntropyOutputs {
@@ -23,7 +25,7 @@ export interface SoftmaxCrossEntropyOutputs {
   readonly rowLoss: Tensor;
   /** uint32 [n], 1 where the first largest logit is the label's. */
   readonly correct: Tensor;
-  /** [n, classes], the gradient of sum(rowLoss) / n; not computed when left out. */
+  /** [n, classes], the gradient of sum(rowLoss) / meanOver; not computed when left out. */
   readonly dx?: Tensor | undefined;
 }
 
@@ -33,7 +35,7 @@ export interface SoftmaxCrossEntropyOutputs {
  */
 export function softmaxCrossEntropy(
   ctx: Context,
-  { x, labels, classWeights }: SoftmaxCrossEntropyInputs,
+  { x, labels, classWeights, meanOver }: SoftmaxCrossEntropyInputs,
   { rowLoss, correct, dx }: SoftmaxCrossEntropyOutputs,
 ): void {
   const op = "softmaxCrossEntropy";
@@ -56,7 +58,7 @@ export function softmaxCrossEntropy(
       HAS_DX: dx !== undefined,
     },
     tensors: [x, labels, classWeights ?? x, rowLoss, correct, gradient],
-    params: { rows, classes },
+    params: { rows, classes, mean_over: meanOver ?? rows },
     workgroups: grid1d(ctx.device, rows),
   });
   if (!dx) ctx.free(gradient);

@@ -4,8 +4,10 @@
  */
 
 export interface StepOptions {
-  /** Number of the step, 0 for the first; dropout draws by it, and a status names it. */
+  /** Number of the batch, 0 for the first; dropout draws by it, and a status names it. */
   readonly step: number;
+  /** Updates of the weights before this one, Adamax' t - 1. Default: `step`, where each batch is followed by one. */
+  readonly update?: number;
   readonly learningRate: number;
   /** Adamax' beta1, for the bias correction. */
   readonly beta1: number;
@@ -15,10 +17,16 @@ export interface StepOptions {
 
 /**
  * The words of a `step` tensor, uint32 [4], as shaders/lib/step.wgsl reads them: step number, bits of the float32
- * learningRate / (1 - beta1^t) with t = step + 1 (computed in float64), log slot, 0.
+ * learningRate / (1 - beta1^t) with t = update + 1 (computed in float64), log slot, 0.
  */
-export function stepState({ step, learningRate, beta1, slot }: StepOptions): Uint32Array {
-  for (const [name, value] of Object.entries({ step, slot }))
+export function stepState({
+  step,
+  update = step,
+  learningRate,
+  beta1,
+  slot,
+}: StepOptions): Uint32Array {
+  for (const [name, value] of Object.entries({ step, update, slot }))
     if (!Number.isInteger(value) || value < 0 || value >= 2 ** 32)
       throw new RangeError(
         `stepState: ${name}: expected an integer from 0 to 2^32 - 1, got ${value}`,
@@ -28,7 +36,7 @@ export function stepState({ step, learningRate, beta1, slot }: StepOptions): Uin
   if (!(beta1 >= 0 && beta1 < 1))
     throw new RangeError(`stepState: beta1: expected 0 <= beta1 < 1, got ${beta1}`);
   const words = new Uint32Array([step, 0, slot, 0]);
-  new Float32Array(words.buffer)[1] = learningRate / (1 - beta1 ** (step + 1));
+  new Float32Array(words.buffer)[1] = learningRate / (1 - beta1 ** (update + 1));
   return words;
 }
 

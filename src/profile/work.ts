@@ -25,9 +25,11 @@ export function workOf(dispatch: ProfiledDispatch): Work {
  */
 const PER_OUTPUT: Readonly<Record<string, number>> = {
   adamax: 10,
+  add: 1,
   affine_warp: 12,
   all_finite: 0,
   batch_metrics: 0,
+  cast: 0,
   conv2d_unfold_width: 0,
   conv2d_winograd_filter: 2,
   conv2d_winograd_filter_grad: 3,
@@ -68,7 +70,7 @@ function flopsOf({ shader, params, constants, tensors }: ProfiledDispatch): numb
 
 /** Each tensor once; what is updated in place, twice. */
 function bytesOf({ shader, constants, params, tensors }: ProfiledDispatch): number {
-  const updates = shader === "adamax" || constants["ACCUMULATE"] === true;
+  const updates = ["adamax", "add"].includes(shader) || constants["ACCUMULATE"] === true;
   return tensors.reduce((sum, tensor, i) => {
     const bytes = sizeBytes(tensor);
     // Of a whole image set, a batch reads no more than its own images.

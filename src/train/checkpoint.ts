@@ -59,6 +59,7 @@ export function initialState(learningRate: number): RunState {
 export interface RunIdentity {
   readonly seed: number;
   readonly batchSize: number;
+  readonly accumulateSteps: number;
   readonly dataSet: string;
   readonly count: number;
   readonly optimizer: Readonly<Record<string, number>>;
@@ -66,6 +67,9 @@ export interface RunIdentity {
   readonly classWeights: unknown;
   readonly crop: number;
 }
+
+/** What runs had whose files say nothing of it. */
+const EARLIER: Readonly<Record<string, unknown>> = { accumulateSteps: 1 };
 
 /** Writes a checkpoint beside the last one and renames it into place. @throws CheckpointError */
 export async function saveCheckpoint(
@@ -111,7 +115,7 @@ export async function loadCheckpoint(
       );
     const before = JSON.parse(run) as Record<string, unknown>;
     for (const [key, value] of Object.entries(identity)) {
-      const [was, is] = [JSON.stringify(before[key]), JSON.stringify(value)];
+      const [was, is] = [JSON.stringify({ ...EARLIER, ...before }[key]), JSON.stringify(value)];
       if (was !== is)
         throw new CheckpointError(
           path,

@@ -46,16 +46,14 @@ export async function firstNonFinite(
   const replay = (ctx: Context) => {
     for (const { name, value } of model.parameters())
       check(ctx, `${name}: value before the step`, value);
-    training.recordGradients(
-      ctx,
-      batch.indices.length,
-      (inner, { name, kind, tensor }) => {
+    training.recordGradients(ctx, batch.indices.length, {
+      observe: (inner, { name, kind, tensor }) => {
         check(inner, `${name}: ${kind}`, tensor);
       },
-      (rowLoss) => {
+      onLoss: (rowLoss) => {
         check(ctx, "the loss", rowLoss);
       },
-    );
+    });
   };
   const program = await device.record("replay", replay, training.largest);
   for (const { parameter } of training.moments) delete parameter.grad;

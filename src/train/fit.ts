@@ -30,7 +30,7 @@ import {
 } from "./options.ts";
 import { Pace } from "./pace.ts";
 import { evaluationMatrices, predictUploaded } from "./predict.ts";
-import { TrainingStep, type Batch } from "./step.ts";
+import { partsOf, TrainingStep, type Batch, type Part } from "./step.ts";
 
 export interface FitResult {
   readonly history: readonly EpochRecord[];
@@ -63,13 +63,17 @@ class Run {
   readonly #set: ImageSet;
   readonly #options: FitOptions;
   readonly #batchSize: number;
+  readonly #accumulateSteps: number;
+  /** Images of a step, but for the last of an epoch. */
+  readonly #imagesPerStep: number;
   readonly #images: DeviceImages;
   readonly #validation: DeviceImages | undefined;
   readonly #training: TrainingStep;
   readonly #pace: Pace;
   readonly #identity: RunIdentity;
   #state: RunState;
-  /** Steps whose log rows have not been read yet: [first, end). */
+  /** Batches submitted in the current epoch's steps, counted through all epochs, and those whose log rows were read. */
+  #submitted = 0;
   #unread = 0;
 
   private constructor(model: Sequential, set: ImageSet, options: FitOptions) {
@@ -79,11 +83,14 @@ class Run {
     this.#set = set;
     this.#options = options;
     this.#batchSize = Math.min(options.batchSize ?? 32, set.count);
+    this.#accumulateSteps = options.accumulateSteps ?? 1;
+    this.#imagesPerStep = Math.min(this.#batchSize * this.#accumulateSteps, set.count);
     this.#images = uploadImages(device, set);
     this.#validation = options.validation && uploadImages(device, options.validation);
     this.#training = new TrainingStep(model, {
       images: this.#images,
       batchSize: this.#batchSize,
+      accumulateSteps: this.#accumulateSteps,
       seed: options.seed,
       adamax: optimizer,
       classWeights: classWeights(set, options.classWeights),
@@ -93,6 +100,7 @@ class Run {
     this.#identity = {
       seed: options.seed,
       batchSize: this.#batchSize,
+      accumulateSteps: this.#accumulateSteps,
       dataSet: set.name,
       count: set.count,
       optimizer,
@@ -108,8 +116,9 @@ class Run {
       const { checkpoint } = options;
       const choices = checkpoint?.resume ? await checkpointChoices(checkpoint.path) : undefined;
       if (choices) model.useChoices(choices);
-      const rest = set.count % run.#batchSize;
-      await run.#training.prepare(rest > 0 ? [run.#batchSize, rest] : [run.#batchSize]);
+      const images = run.#imagesPerStep;
+      const rest = set.count % images;
+      await run.#training.prepare(rest > 0 ? [images, rest] : [images]);
       if (checkpoint?.resume) {
         const state = await loadCheckpoint(
           checkpoint.path,
@@ -146,7 +155,7 @@ class Run {
   }
 
   get #stepsPerEpoch(): number {
-    return Math.ceil(this.#set.count / this.#batchSize);
+    return Math.ceil(this.#set.count / this.#imagesPerStep);
   }
 
   /** Runs the steps of the current epoch that are left, or up to an interruption. */
@@ -158,43 +167,55 @@ class Run {
     );
     const started = performance.now();
     const secondsBefore = state.seconds;
-    this.#unread = state.step;
+    this.#submitted = this.#unread = state.step * this.#accumulateSteps;
     let pending: (() => Promise<void>) | undefined;
     const elapsed = () => secondsBefore + (performance.now() - started) / 1000;
     while (state.stepInEpoch < this.#stepsPerEpoch && !signal?.aborted) {
       onStep?.(state.step);
-      const batch = this.#batch(order, state.stepInEpoch);
-      await this.#pace.submit(batch.labels.length, () => {
-        this.#training.submit(batch, this.#stepWords(state.step));
-      });
+      for (const [index, part] of this.#parts(state.stepInEpoch).entries()) {
+        const batch = this.#batch(order, state.stepInEpoch, part);
+        await this.#pace.submit(part.count, () => {
+          this.#training.submit(batch, this.#stepWords(state.step, index), part);
+        });
+        this.#submitted = state.step * this.#accumulateSteps + index + 1;
+        // A log row is read one submission after its copy was queued, when it lies there.
+        await pending?.();
+        pending = undefined;
+        const due = this.#submitted - this.#unread >= logEvery;
+        if (due) pending = this.#queueLogRead(elapsed);
+      }
       state.step++;
       state.stepInEpoch++;
-      // A log row is read one submission after its copy was queued, when it lies there.
-      await pending?.();
-      pending = undefined;
-      const due = state.step - this.#unread >= logEvery;
-      if (due) pending = this.#queueLogRead(elapsed);
     }
     await this.#pace.drain();
     await pending?.();
-    if (state.step > this.#unread) await this.#queueLogRead(elapsed)();
+    if (this.#submitted > this.#unread) await this.#queueLogRead(elapsed)();
     state.seconds = elapsed();
   }
 
-  #stepWords(step: number): Uint32Array {
+  /** The batches of a step. */
+  #parts(stepInEpoch: number): Part[] {
+    const left = this.#set.count - stepInEpoch * this.#imagesPerStep;
+    return partsOf(Math.min(this.#imagesPerStep, left), this.#batchSize);
+  }
+
+  /** @param index of the batch within its step */
+  #stepWords(step: number, index: number): Uint32Array {
     const beta1 = this.#options.optimizer?.beta1 ?? ADAMAX_DEFAULTS.beta1;
+    const batch = step * this.#accumulateSteps + index;
     return stepState({
-      step,
+      step: batch,
+      update: step,
       learningRate: this.#state.learningRate,
       beta1,
-      slot: step % LOG_SLOTS,
+      slot: batch % LOG_SLOTS,
     });
   }
 
-  /** The images of one step: their places in the epoch's order, their warps and labels. */
-  #batch(order: Uint32Array, stepInEpoch: number): Batch {
-    const start = stepInEpoch * this.#batchSize;
-    const indices = order.slice(start, start + this.#batchSize);
+  /** The images of one batch: their places in the epoch's order, their warps and labels. */
+  #batch(order: Uint32Array, stepInEpoch: number, part: Part): Batch {
+    const start = stepInEpoch * this.#imagesPerStep + part.start;
+    const indices = order.slice(start, start + part.count);
     const labels = Int32Array.from(indices, (index) => this.#set.labels[index] ?? -1);
     return { indices, matrices: this.#matrices(indices), labels };
   }
@@ -213,16 +234,16 @@ class Run {
   /** Queues a copy of the log; the returned function waits for it and adds the rows to the epoch's sums. */
   #queueLogRead(elapsed: () => number): () => Promise<void> {
     const { device } = this.#model;
-    const [first, end] = [this.#unread, this.#state.step];
+    const [first, end] = [this.#unread, this.#submitted];
     this.#unread = end;
     const log = device.copyOut(this.#training.log);
     const status = device.copyOut(this.#training.status);
     return async () => {
       const rows = await log.finish();
-      const [raised, badStep = 0] = await status.finish();
-      if (raised) await this.#fail(badStep);
-      for (let step = first; step < end; step++) {
-        const at = (step % LOG_SLOTS) * 4;
+      const [raised, badBatch = 0] = await status.finish();
+      if (raised) await this.#fail(badBatch);
+      for (let batch = first; batch < end; batch++) {
+        const at = (batch % LOG_SLOTS) * 4;
         const count = rows[at + 2] ?? 0;
         this.#state.lossSum += (rows[at] ?? 0) * count;
         this.#state.correct += rows[at + 1] ?? 0;
@@ -250,16 +271,19 @@ class Run {
   }
 
   /** Names the layer where a value first was not finite. The weights are still those of before that step. */
-  async #fail(badStep: number): Promise<never> {
+  async #fail(badBatch: number): Promise<never> {
     await this.#pace.drain();
     const { epoch, step, stepInEpoch } = this.#state;
     const order = new Random(this.#options.seed, "shuffle", epoch).permutation(this.#set.count);
+    const badStep = Math.floor(badBatch / this.#accumulateSteps);
+    const index = badBatch % this.#accumulateSteps;
     const inEpoch = stepInEpoch - (step - badStep);
+    const [part = { start: 0, count: 0, of: 0 }] = this.#parts(inEpoch).slice(index);
     const where = await firstNonFinite(
       this.#model,
       this.#training,
-      this.#batch(order, inEpoch),
-      this.#stepWords(badStep),
+      this.#batch(order, inEpoch, part),
+      this.#stepWords(badStep, index),
     );
     throw new NonFiniteError(epoch + 1, inEpoch + 1, where);
   }

@@ -40,6 +40,11 @@ export interface FitOptions {
   readonly epochs: number;
   /** Default 32; the last batch of an epoch is smaller when the set does not divide. */
   readonly batchSize?: number;
+  /**
+   * Batches whose gradients make one step, as one batch of so many times `batchSize` would: for batches that do not fit
+   * into memory. Default 1.
+   */
+  readonly accumulateSteps?: number;
   /** Shuffling, augmentation and dropout all draw from it. */
   readonly seed: number;
   readonly optimizer?: AdamaxOptions;
@@ -58,7 +63,7 @@ export interface FitOptions {
   };
   /** Ends with the weights of the best epoch by this figure. */
   readonly bestWeights?: Monitor;
-  /** Losses are read from the GPU every so many steps; at most 32. Default 10. */
+  /** Losses are read from the GPU every so many batches; at most 32. Default 10. */
   readonly logEvery?: number;
   /** Where checkpoints go, after every epoch and at an interruption; none without it. */
   readonly checkpoint?: {
@@ -77,7 +82,7 @@ export interface FitOptions {
 
 /** Throws a RangeError that names the option, what it must be and what came. */
 export function checkFitOptions(options: FitOptions, set: ImageSet, classCount: number): void {
-  const { batchSize = 32, logEvery = 10, epochs, classWeights } = options;
+  const { batchSize = 32, accumulateSteps = 1, logEvery = 10, epochs, classWeights } = options;
   const optimizer = { ...ADAMAX_DEFAULTS, ...options.optimizer };
   const integer = (name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER) => {
     if (!Number.isInteger(value) || value < least || value > most)
@@ -87,6 +92,7 @@ export function checkFitOptions(options: FitOptions, set: ImageSet, classCount: 
   };
   integer("epochs", epochs, 1);
   integer("batchSize", batchSize, 1);
+  integer("accumulateSteps", accumulateSteps, 1, LOG_SLOTS);
   integer("logEvery", logEvery, 1, LOG_SLOTS);
   const { learningRate, beta1 } = optimizer;
   // The first step's rate, corrected for its bias; were it infinite, weights would be lost before any gradient is.
@@ -123,5 +129,5 @@ export function checkFitOptions(options: FitOptions, set: ImageSet, classCount: 
     );
 }
 
-/** Rows of the log ring on the GPU. */
+/** Rows of the log ring on the GPU, one for each batch. */
 export const LOG_SLOTS = 32;

@@ -1,11 +1,13 @@
 /**
  * The training step as programs: draw the batch, forward, loss, backward, check, update. Recorded once for each batch
- * size; a run of it writes four small buffers and submits once.
+ * size; a run of it writes four small buffers and submits once. A step may be made of several batches, one submission
+ * each, whose gradients add up.
  */
 import type { Device } from "../gpu/device.ts";
 import type { Context } from "../gpu/context.ts";
 import type { Program } from "../gpu/program.ts";
 import { adamax } from "../kernels/adamax.ts";
+import { add } from "../kernels/add.ts";
 import { affineWarpSet } from "../kernels/affine_warp.ts";
 import { allFinite } from "../kernels/all_finite.ts";
 import { batchMetrics } from "../kernels/batch_metrics.ts";
@@ -25,17 +27,55 @@ export interface Batch {
   readonly labels: Int32Array;
 }
 
+/** A batch's part in a step: the gradients of several add up where they do not fit into memory together. */
+export interface Part {
+  /** The first of its images among those of the step, and how many there are. */
+  readonly start: number;
+  readonly count: number;
+  /** Images of the whole step. */
+  readonly of: number;
+}
+
+/** The batches of at most `batchSize` images that make a step of `images`. */
+export function partsOf(images: number, batchSize: number): Part[] {
+  return Array.from({ length: Math.ceil(images / batchSize) }, (_, i) => {
+    const start = i * batchSize;
+    return { start, count: Math.min(batchSize, images - start), of: images };
+  });
+}
+
+const isFirst = ({ start }: Part): boolean => start === 0;
+const isLast = ({ start, count, of }: Part): boolean => start + count === of;
+
+/** Tells the programs of parts apart. */
+const keyOf = (part: Part): string =>
+  `${part.count} of ${part.of}${isFirst(part) ? ", first" : ""}${isLast(part) ? ", last" : ""}`;
+
 /** The gradient and Adamax' moments of one parameter. */
 export interface Moments {
   readonly parameter: Parameter;
+  /** Of one batch. */
   readonly grad: Tensor;
+  /** Of the step: `grad` itself where a step is one batch. */
+  readonly sum: Tensor;
   readonly m: Tensor;
   readonly u: Tensor;
+}
+
+/** What is asked of a recorded batch beside its gradients. */
+export interface GradientOptions {
+  /** Sees every tensor on the way. */
+  readonly observe?: Pass["observe"];
+  readonly onLoss?: (rowLoss: Tensor) => void;
+  /** What of a step the batch is; a step of its own by default. */
+  readonly part?: Part;
 }
 
 export interface StepSettings {
   readonly images: DeviceImages;
   readonly batchSize: number;
+  /** Batches in a step; default 1. */
+  readonly accumulateSteps?: number;
   readonly seed: number;
   readonly adamax: { readonly beta1: number; readonly beta2: number; readonly epsilon: number };
   readonly classWeights: Float32Array | undefined;
@@ -48,17 +88,17 @@ export class TrainingStep {
   readonly #settings: StepSettings;
   readonly #inputs: { indices: Tensor; matrices: Tensor; labels: Tensor; step: Tensor };
   readonly #classWeights: Tensor | undefined;
-  readonly #programs = new Map<number, Program>();
+  readonly #programs = new Map<string, Program>();
   readonly moments: readonly Moments[];
   /** The moments by neighbours in memory, which are updated as one. */
   readonly #runs: readonly Moments[][];
-  /** [LOG_SLOTS, 4]: mean loss, correct, rows, flag of each of the last steps. */
+  /** [LOG_SLOTS, 4]: mean loss, correct, rows, flag of each of the last batches. */
   readonly log: Tensor;
   readonly status: Tensor;
 
   constructor(model: Sequential, settings: StepSettings) {
     const { device } = model;
-    const { batchSize } = settings;
+    const { batchSize, accumulateSteps = 1 } = settings;
     this.#model = model;
     this.#device = device;
     this.#settings = settings;
@@ -73,16 +113,18 @@ export class TrainingStep {
       device.upload(settings.classWeights, [settings.classWeights.length], "classWeights");
     this.log = device.tensor([LOG_SLOTS, 4], "float32", "log");
     this.status = device.upload(clearStatus(), [4], "status");
-    this.#runs = runsOf(device, model.trainableParameters()).map((run) => momentsOf(device, run));
+    this.#runs = runsOf(device, model.trainableParameters()).map((run) =>
+      momentsOf(device, run, accumulateSteps > 1),
+    );
     this.moments = this.#runs.flat();
   }
 
-  /** Records the programs for these batch sizes, largest first: the others share its memory. */
-  async prepare(batchSizes: readonly number[]): Promise<void> {
-    for (const n of [...new Set(batchSizes)].sort((a, b) => b - a)) {
-      const [largest] = this.#programs.values();
-      this.#programs.set(n, await this.#recordStep(n, largest));
-    }
+  /** Records the programs for steps of so many images, the largest batch first: the others share its memory. */
+  async prepare(images: readonly number[]): Promise<void> {
+    const parts = images.flatMap((count) => partsOf(count, this.#settings.batchSize));
+    const programs = new Map(parts.map((part) => [keyOf(part), part]));
+    for (const [key, part] of [...programs].sort(([, a], [, b]) => b.count - a.count))
+      this.#programs.set(key, await this.#recordPart(part, this.largest));
   }
 
   /** The program whose scratch memory others may share, e.g. that of validation. */
@@ -90,11 +132,14 @@ export class TrainingStep {
     return this.#programs.values().next().value;
   }
 
-  /** Queues the inputs of a step and submits it. */
-  submit(batch: Batch, step: Uint32Array): void {
+  /**
+   * Queues the inputs of a batch and submits it.
+   * @param part what of a step the batch is; the whole by default
+   */
+  submit(batch: Batch, step: Uint32Array, part = wholeStep(batch)): void {
     this.write(batch, step);
-    const program = this.#programs.get(batch.indices.length);
-    if (!program) throw new Error(`training step: no program for ${batch.indices.length} images`);
+    const program = this.#programs.get(keyOf(part));
+    if (!program) throw new Error(`training step: no program for ${keyOf(part)} images`);
     this.#device.submit(program);
   }
 
@@ -107,45 +152,47 @@ export class TrainingStep {
     this.#device.write(this.#inputs.step, step);
   }
 
-  #recordStep(n: number, scratchFrom: Program | undefined): Promise<Program> {
-    const { beta1, beta2, epsilon } = this.#settings.adamax;
-    const { step } = this.#inputs;
+  #recordPart(part: Part, scratchFrom: Program | undefined): Promise<Program> {
+    const whole = isFirst(part) && isLast(part);
     return this.#device.record(
-      `training step n=${n}`,
+      `training step n=${whole ? part.count : keyOf(part)}`,
       (ctx) => {
-        this.recordGradients(ctx, n);
+        this.recordGradients(ctx, part.count, { part });
         ctx.scope = "optimizer";
-        for (const run of this.#runs)
-          allFinite(ctx, { x: joined(run.map(({ grad }) => grad)), step }, this.status);
-        for (const run of this.#runs) {
-          const dw = joined(run.map(({ grad }) => grad));
-          const w = joined(run.map(({ parameter }) => parameter.value));
-          const m = joined(run.map((moments) => moments.m));
-          const u = joined(run.map((moments) => moments.u));
-          adamax(ctx, { dw, step, status: this.status }, { beta1, beta2, epsilon }, { w, m, u });
-        }
+        if (!isFirst(part))
+          for (const run of this.#runs)
+            add(ctx, { x: joined(run.map(({ grad }) => grad)) }, joined(run.map(({ sum }) => sum)));
+        if (isLast(part)) this.#recordUpdate(ctx);
         for (const { parameter } of this.moments) delete parameter.grad;
       },
       scratchFrom,
     );
   }
 
-  /**
-   * Records a step up to and including the gradients, which stay in the parameters' `grad`.
-   * @param observe sees every tensor on the way
-   */
-  recordGradients(
-    ctx: Context,
-    n: number,
-    observe?: Pass["observe"],
-    onLoss?: (rowLoss: Tensor) => void,
-  ): void {
+  #recordUpdate(ctx: Context): void {
+    const { beta1, beta2, epsilon } = this.#settings.adamax;
+    const { step } = this.#inputs;
+    for (const run of this.#runs)
+      allFinite(ctx, { x: joined(run.map(({ sum }) => sum)), step }, this.status);
+    for (const run of this.#runs) {
+      const dw = joined(run.map(({ sum }) => sum));
+      const w = joined(run.map(({ parameter }) => parameter.value));
+      const m = joined(run.map((moments) => moments.m));
+      const u = joined(run.map((moments) => moments.u));
+      adamax(ctx, { dw, step, status: this.status }, { beta1, beta2, epsilon }, { w, m, u });
+    }
+  }
+
+  /** Records a batch of n images up to and including the gradients, which stay in the parameters' `grad`. */
+  recordGradients(ctx: Context, n: number, options: GradientOptions = {}): void {
+    const { observe, onLoss, part } = options;
     const { images, seed } = this.#settings;
     const { step } = this.#inputs;
     const indices = slice(this.#inputs.indices, 0, n);
     const matrices = slice(this.#inputs.matrices, 0, n);
     const labels = slice(this.#inputs.labels, 0, n);
-    for (const { parameter, grad } of this.moments) parameter.grad = grad;
+    for (const { parameter, grad, sum } of this.moments)
+      parameter.grad = part && isFirst(part) ? sum : grad;
     const x = ctx.scratch([n, ...this.#model.input], "float32", "batch.x");
     ctx.scope = "batch";
     affineWarpSet(ctx, { chunks: images.chunks, indices, matrices }, x);
@@ -160,7 +207,7 @@ export class TrainingStep {
     ctx.scope = "loss";
     softmaxCrossEntropy(
       ctx,
-      weights ? { x: logits, labels, classWeights: weights } : { x: logits, labels },
+      { x: logits, labels, classWeights: weights, meanOver: part?.of },
       { rowLoss, correct, dx },
     );
     onLoss?.(rowLoss);
@@ -173,9 +220,15 @@ export class TrainingStep {
     this.#programs.clear();
     const { indices, matrices, labels, step } = this.#inputs;
     this.#device.release(indices, matrices, labels, step, this.log, this.status);
-    this.#device.release(...this.moments.flatMap(({ grad, m, u }) => [grad, m, u]));
+    for (const { grad, sum, m, u } of this.moments)
+      this.#device.release(m, u, ...(sum === grad ? [grad] : [grad, sum]));
     if (this.#classWeights) this.#device.release(this.#classWeights);
   }
+}
+
+/** A batch that is a step of its own. */
+function wholeStep({ indices }: Batch): Part {
+  return { start: 0, count: indices.length, of: indices.length };
 }
 
 /** Parameters that lie one after another in memory, together. */
@@ -194,14 +247,15 @@ function runsOf(device: Device, parameters: readonly Parameter[]): Parameter[][]
   return runs;
 }
 
-function momentsOf(device: Device, run: readonly Parameter[]): Moments[] {
+function momentsOf(device: Device, run: readonly Parameter[], accumulates: boolean): Moments[] {
   const packed = (label: (name: string) => string) =>
     device.packed(run.map(({ name, shape }) => ({ shape, label: label(name) })));
   const grads = packed((name) => `${name}.grad`);
+  const sums = accumulates ? packed((name) => `${name}.grad of the step`) : grads;
   const ms = packed((name) => `adamax.m.${name}`);
   const us = packed((name) => `adamax.u.${name}`);
   return run.flatMap((parameter, i) => {
-    const [grad, m, u] = [grads[i], ms[i], us[i]];
-    return grad && m && u ? [{ parameter, grad, m, u }] : [];
+    const [grad, sum, m, u] = [grads[i], sums[i], ms[i], us[i]];
+    return grad && sum && m && u ? [{ parameter, grad, sum, m, u }] : [];
   });
 }

@@ -182,6 +182,41 @@ describe("fit", () => {
     model.destroy();
   });
 
+  it("adds up the gradients of several batches to what one large batch gives", async () => {
+    const options = { epochs: 3, augment: DEFAULT_AUGMENTATION, validation: HELD_OUT };
+    const run = { network: withoutDropout };
+    // 50 images: a step of 16 + 16 + 16 and one of 2.
+    const parts = await trained({ ...options, batchSize: 16, accumulateSteps: 3 }, run);
+    const whole = await trained({ ...options, batchSize: 48 }, run);
+    for (const [name, values] of Object.entries(parts.weights)) {
+      const wanted = whole.weights[name]!;
+      const scale = Math.max(...wanted.map(Math.abs));
+      values.forEach((value, i) => {
+        expect(value, name).to.be.closeTo(wanted[i]!, 1e-5 * scale);
+      });
+    }
+    parts.history.forEach((record, i) => {
+      expect(record.loss).to.be.closeTo(whole.history[i]!.loss, 1e-5);
+      expect(record.accuracy).to.equal(whole.history[i]!.accuracy);
+    });
+  });
+
+  it("needs less memory for a step of several batches than for one of all their images", async () => {
+    const set = stripes(256, 1);
+    const bytes = async (options: Partial<FitOptions>) => {
+      const model = await build();
+      device().trim();
+      let most = 0;
+      const onStep = () => (most = Math.max(most, device().memory().liveBytes));
+      await fit(model, set, { ...BASE, ...options, onStep });
+      model.destroy();
+      return most;
+    };
+    const whole = await bytes({ batchSize: 256 });
+    const parts = await bytes({ batchSize: 16, accumulateSteps: 16 });
+    expect(parts).to.be.below(0.5 * whole);
+  });
+
   it("trains on a set that is smaller than one batch", async () => {
     const { history } = await trained({ batchSize: 64 });
     expect(history).to.have.length(1);
@@ -381,6 +416,23 @@ describe("fit", () => {
       await expectSameAsWhole(result);
     });
 
+    it("between steps of several batches: bit for bit the uninterrupted run", async () => {
+      const several = { ...options, batchSize: 5, accumulateSteps: 3 };
+      const uninterrupted = await trained({ ...several, checkpoint: checkpointIn() });
+      const checkpoint = (resume: boolean) => checkpointIn(resume, "several");
+      const abort = new AbortController();
+      const first = await trained({
+        ...{ ...several, checkpoint: checkpoint(false), signal: abort.signal },
+        onStep: (step) => {
+          if (step === 5) abort.abort();
+        },
+      });
+      expect(first.ended).to.equal("interrupted");
+      const resumed = await trained({ ...several, checkpoint: checkpoint(true) });
+      expect(resumed.weights).to.deep.equal(uninterrupted.weights);
+      expect(figures(resumed.history)).to.deep.equal(figures(uninterrupted.history));
+    });
+
     for (const stopBefore of [0, 1, 6, 8, 15])
       it(`interrupted as step ${stopBefore} is submitted: bit for bit the uninterrupted run`, async () => {
         const abort = new AbortController();
@@ -448,6 +500,7 @@ describe("fit", () => {
     ][] = [
       ["seed", { seed: 5 }, {}, /seed was 4, now it is 5/],
       ["batch size", { batchSize: 8 }, {}, /batchSize was 16, now it is 8/],
+      ["accumulated batches", { accumulateSteps: 3 }, {}, /accumulateSteps was 1, now it is 3/],
       ["count of images", {}, { set: stripes(49, 1) }, /count was 50, now it is 49/],
       ["data set", {}, { set: { ...SET, name: "gz2" } }, /dataSet was "stripes", now it is "gz2"/],
       ["crop", {}, { set: { ...SET, crop: 0.5 } }, /crop was 1, now it is 0.5/],
@@ -567,6 +620,7 @@ describe("fit", () => {
     const cases: [Partial<FitOptions>, ImageSet, string][] = [
       [{ epochs: 0 }, SET, "epochs: expected an integer from 1, got 0"],
       [{ batchSize: 2.5 }, SET, "batchSize: expected an integer from 1, got 2.5"],
+      [{ accumulateSteps: 33 }, SET, "accumulateSteps: expected an integer from 1 to 32, got 33"],
       [{ logEvery: 33 }, SET, "logEvery: expected an integer from 1 to 32, got 33"],
       [{ optimizer: { learningRate: -1 } }, SET, "learningRate: expected a number above 0"],
       [{ optimizer: { learningRate: NaN } }, SET, "learningRate: expected a number above 0"],

@@ -137,6 +137,7 @@ describe("training as a process", function () {
         freeze: [],
         epochs: 8,
         batchSize: 8,
+        accumulateSteps: 1,
       },
       ...{ seed: 3, validation: 0, augment: true, best: false, resume: false, out },
     }).catch(String);

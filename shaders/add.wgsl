@@ -1,0 +1,23 @@
+// y += x, element by element: the gradients of several batches become that of one step.
+// x, y: vectors of `count` values. Value is f32, or vec4f where four divides their length. Invocation i adds the values
+// i, i + invocations, ... Updates y (+=).
+
+override WG_SIZE: u32 = 64;
+
+struct Params {
+  count: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<Value>;
+@group(0) @binding(1) var<storage, read_write> y: array<Value>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WG_SIZE)
+fn main(
+  @builtin(global_invocation_id) id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+) {
+  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
+    y[i] += x[i];
+  }
+}
