@@ -64,7 +64,15 @@ describe("cli with a model", function () {
 
   const trainOptions = (more: object = {}) => ({
     ...{ network: at("network.json"), dataSet: at("set"), out: at("out"), freeze: [] },
-    ...{ epochs: 2, batchSize: 4, accumulateSteps: 1, seed: 1, validation: 0, augment: false, best: false },
+    ...{
+      epochs: 2,
+      batchSize: 4,
+      accumulateSteps: 1,
+      seed: 1,
+      validation: 0,
+      augment: false,
+      best: false,
+    },
     ...{ resume: false, ...more },
   });
 
