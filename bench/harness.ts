@@ -2,10 +2,18 @@
 import { totalmem } from "node:os";
 import { setTimeout } from "node:timers/promises";
 import type { Context, Dispatch } from "../src/gpu/context.ts";
-import { formatBytes, type Device, type TypedArray } from "../src/gpu/device.ts";
+import type { Device } from "../src/gpu/device.ts";
 import type { Program } from "../src/gpu/program.ts";
 import { flat } from "../src/kernels/windows.ts";
-import { sizeBytes, slice, type DType, type Shape, type Tensor } from "../src/tensor.ts";
+import {
+  formatBytes,
+  sizeBytes,
+  slice,
+  type DType,
+  type Shape,
+  type Tensor,
+  type TypedArray,
+} from "../src/tensor.ts";
 import type { Effort, Engine, Measured, NetworkWork, Task } from "./engine.ts";
 import { chosenAlgorithm, unsupportedReason, workloadOf, type Workload } from "./kernels.ts";
 import {

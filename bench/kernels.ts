@@ -1,6 +1,6 @@
 /** Single operations as our kernels run them: their tensors, what is recorded, and how the answer is checked. */
 import type { Context } from "../src/gpu/context.ts";
-import type { Device, TypedArray } from "../src/gpu/device.ts";
+import type { Device } from "../src/gpu/device.ts";
 import { adamax } from "../src/kernels/adamax.ts";
 import {
   chooseConv2dAlgorithm,
@@ -29,7 +29,13 @@ import * as references from "../src/reference/adamax.ts";
 import type { Reference } from "../src/reference/reference.ts";
 import * as softmaxReference from "../src/reference/softmax.ts";
 import * as lossReference from "../src/reference/softmax_cross_entropy.ts";
-import { elementCount, type DType, type Shape, type Tensor } from "../src/tensor.ts";
+import {
+  elementCount,
+  type DType,
+  type Shape,
+  type Tensor,
+  type TypedArray,
+} from "../src/tensor.ts";
 import { ADAMAX, randomValues, SEEDS, type PassName, type Task, type Work } from "./engine.ts";
 import {
   DROPOUT,

@@ -9,10 +9,9 @@
  */
 import { open, rename, rm, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { TypedArray } from "./gpu/device.ts";
 import { CheckpointError } from "./gpu/errors.ts";
 import { systemReason } from "./system_errors.ts";
-import { elementCount, formatShape, type DType, type Shape } from "./tensor.ts";
+import { elementCount, formatShape, type DType, type Shape, type TypedArray } from "./tensor.ts";
 
 /** Bytes of one element, for every type of the format that is made of whole bytes. */
 const ELEMENT_BYTES = {

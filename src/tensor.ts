@@ -5,6 +5,9 @@ import { ShapeError } from "./gpu/errors.ts";
 
 export type DType = "float32" | "float16" | "int32" | "uint32" | "uint8";
 
+/** What tensors hold, on the host. The bits of float16 come as a Uint16Array; `readFloats` turns them into numbers. */
+export type TypedArray = Float32Array | Int32Array | Uint32Array | Uint16Array | Uint8Array;
+
 export type Shape = readonly number[];
 
 export interface Tensor {
@@ -18,6 +21,14 @@ export interface Tensor {
 
 const BYTES: Record<DType, number> = { float32: 4, float16: 2, int32: 4, uint32: 4, uint8: 1 };
 
+/** The type of a tensor that holds such an array. */
+export function dtypeOf(values: TypedArray): DType {
+  if (values instanceof Float32Array) return "float32";
+  if (values instanceof Uint16Array) return "float16";
+  if (values instanceof Int32Array) return "int32";
+  return values instanceof Uint32Array ? "uint32" : "uint8";
+}
+
 export function elementCount(shape: Shape): number {
   return shape.reduce((product, size) => product * size, 1);
 }
@@ -30,6 +41,18 @@ export function sizeBytes(tensor: { shape: Shape; dtype: DType }): number {
 /** `[8,7,7,2048]`, as errors and summaries print shapes. */
 export function formatShape(shape: Shape): string {
   return `[${shape.join(",")}]`;
+}
+
+/** `295.0 MB`: bytes in powers of ten, as memory is sold and as the tables of this project print it. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ""}`;
 }
 
 /**

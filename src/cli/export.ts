@@ -1,12 +1,12 @@
 /** `tuningfork export`: a model for other frameworks. */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { formatBytes } from "../gpu/device.ts";
 import { InteropError } from "../interop/files.ts";
 import { exportKerasH5 } from "../interop/keras_h5.ts";
 import { exportOnnx } from "../interop/onnx.ts";
 import { exportPytorch } from "../interop/pytorch.ts";
 import { exportTfjs } from "../interop/tfjs.ts";
+import { formatBytes } from "../tensor.ts";
 
 export interface ExportOptions {
   readonly model: string;

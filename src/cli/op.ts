@@ -1,7 +1,7 @@
 /** `tuningfork op`: one kernel on tensors from a file, for comparison with any other framework. */
 import { pool2dGeometry, conv2dGeometry, type Padding, type Size2d } from "../geometry.ts";
 import type { Context } from "../gpu/context.ts";
-import { openDevice, type TypedArray } from "../gpu/device.ts";
+import { openDevice } from "../gpu/device.ts";
 import { ShapeError } from "../gpu/errors.ts";
 import { adamax } from "../kernels/adamax.ts";
 import { affineWarp } from "../kernels/affine_warp.ts";
@@ -27,7 +27,14 @@ import { softmax } from "../kernels/softmax.ts";
 import { softmaxCrossEntropy } from "../kernels/softmax_cross_entropy.ts";
 import { clearStatus, stepState } from "../kernels/step_state.ts";
 import { FILE_DTYPE, openSafetensors, writeSafetensors, type FileDType } from "../safetensors.ts";
-import { elementCount, formatShape, type DType, type Shape, type Tensor } from "../tensor.ts";
+import {
+  elementCount,
+  formatShape,
+  type DType,
+  type Shape,
+  type Tensor,
+  type TypedArray,
+} from "../tensor.ts";
 
 export interface OpOptions {
   /** One of OP_NAMES. */

@@ -4,12 +4,15 @@
 import { totalmem } from "node:os";
 import { setTimeout } from "node:timers/promises";
 import {
+  dtypeOf,
   elementCount,
+  formatBytes,
   formatShape,
   sizeBytes,
   type DType,
   type Shape,
   type Tensor,
+  type TypedArray,
 } from "../tensor.ts";
 import { fromFloat16, toFloat16 } from "../float16.ts";
 import { openAdapter, type OpenAdapterOptions, type OpenedAdapter } from "./adapter.ts";
@@ -26,9 +29,6 @@ import { Profiler, type HostKind, type Recording } from "./profiler.ts";
 import { Program, record } from "./program.ts";
 import { loadShader, type Constants, type Shader } from "./shader.ts";
 import { submitSingly } from "./validate.ts";
-
-/** What tensors hold, on the host. The bits of float16 come as a Uint16Array; `readFloats` turns them into numbers. */
-export type TypedArray = Float32Array | Int32Array | Uint32Array | Uint16Array | Uint8Array;
 
 export interface DeviceOptions extends OpenAdapterOptions {
   /** Bind at most this many bytes at once, below what the adapter allows; makes windows testable on small tensors. */
@@ -746,14 +746,6 @@ function hostMemoryBytes(): number {
   return Math.min(totalmem(), process.constrainedMemory() || Infinity);
 }
 
-/** The type of a tensor that holds such an array. */
-export function dtypeOf(values: TypedArray): DType {
-  if (values instanceof Float32Array) return "float32";
-  if (values instanceof Uint16Array) return "float16";
-  if (values instanceof Int32Array) return "int32";
-  return values instanceof Uint32Array ? "uint32" : "uint8";
-}
-
 function typedView(bytes: Uint8Array, dtype: DType, count: number): TypedArray {
   switch (dtype) {
     case "float32":
@@ -767,16 +759,4 @@ function typedView(bytes: Uint8Array, dtype: DType, count: number): TypedArray {
     case "uint8":
       return new Uint8Array(bytes.buffer, 0, count);
   }
-}
-
-/** `295.0 MB`: bytes in powers of ten, as memory is sold and as the tables of this project print it. */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ""}`;
 }

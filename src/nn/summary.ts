@@ -1,6 +1,5 @@
 /** The table that `model.summary()` prints. */
-import { formatBytes } from "../gpu/device.ts";
-import { elementCount } from "../tensor.ts";
+import { elementCount, formatBytes } from "../tensor.ts";
 import type { Sequential } from "./model.ts";
 
 interface Row {

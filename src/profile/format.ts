@@ -1,6 +1,6 @@
 /** A profile as text: what `tuningfork profile` prints. */
-import { formatBytes } from "../gpu/device.ts";
 import { table } from "../nn/summary.ts";
+import { formatBytes } from "../tensor.ts";
 import type { Profile, ProfileRow } from "./analyse.ts";
 
 /** Text in columns, of which the first `left` are aligned to the left. */

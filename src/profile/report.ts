@@ -1,7 +1,7 @@
 /** A profile as one HTML page that needs no network and no script. */
 import type { Recording } from "../gpu/profiler.ts";
-import { formatBytes } from "../gpu/device.ts";
 import { escapeXml } from "../study/svg.ts";
+import { formatBytes } from "../tensor.ts";
 import { excerptOf, type Profile } from "./analyse.ts";
 import { memoryChart, overviewChart, rooflineChart, stepChart } from "./charts.ts";
 import {

@@ -4,8 +4,15 @@
  */
 import type { Context, Dispatch } from "../gpu/context.ts";
 import { fromFloat16 } from "../float16.ts";
-import { dtypeOf, type Device, type TypedArray } from "../gpu/device.ts";
-import { elementCount, type DType, type Shape, type Tensor } from "../tensor.ts";
+import type { Device } from "../gpu/device.ts";
+import {
+  dtypeOf,
+  elementCount,
+  type DType,
+  type Shape,
+  type Tensor,
+  type TypedArray,
+} from "../tensor.ts";
 
 /** Before and after; a multiple of every adapter's binding alignment, 256 bytes. */
 const GUARD_WORDS = 64;

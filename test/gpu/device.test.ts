@@ -4,9 +4,16 @@ import { tmpdir } from "node:os";
 import { join, sep } from "node:path";
 import { pathToFileURL } from "node:url";
 import { expect } from "chai";
-import { formatBytes, openDevice, type Device, type TypedArray } from "../../src/gpu/device.ts";
+import { openDevice, type Device } from "../../src/gpu/device.ts";
 import { DeviceError, ShaderError, ShapeError } from "../../src/gpu/errors.ts";
-import { sizeBytes, slice, type DType, type Shape } from "../../src/tensor.ts";
+import {
+  formatBytes,
+  sizeBytes,
+  slice,
+  type DType,
+  type Shape,
+  type TypedArray,
+} from "../../src/tensor.ts";
 import { useDevice } from "../support/device.ts";
 
 /** What a promise or a call throws. */

@@ -3,14 +3,13 @@
  * PyTorch in float64 (scripts/pytorch_reference.py). Weights and images come from a hash that both sides compute.
  */
 import { expect } from "chai";
-import { formatBytes } from "../../src/gpu/device.ts";
 import { stepState } from "../../src/kernels/step_state.ts";
 import type { Initializer } from "../../src/nn/layer.ts";
 import { Sequential } from "../../src/nn/model.ts";
 import { checkNetwork } from "../../src/nn/network.ts";
 import { readSafetensors } from "../../src/safetensors.ts";
 import type { ImageSet } from "../../src/data/dataset.ts";
-import { elementCount, sizeBytes, type Shape } from "../../src/tensor.ts";
+import { elementCount, formatBytes, sizeBytes, type Shape } from "../../src/tensor.ts";
 import { releaseImages, uploadImages } from "../../src/train/images.ts";
 import { evaluationMatrices } from "../../src/train/predict.ts";
 import { TrainingStep } from "../../src/train/step.ts";
