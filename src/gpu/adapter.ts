@@ -56,12 +56,14 @@ export function swiftShaderDir(): string {
  */
 export async function openAdapter(options: OpenAdapterOptions = {}): Promise<OpenedAdapter> {
   const choice = options.choice ?? adapterChoice(process.env["TUNINGFORK_ADAPTER"]);
+  const enabled = [
+    ...(options.enableToggles ?? []),
+    ...uncheckedToggles(process.env["TUNINGFORK_UNCHECKED"]),
+  ];
   const toggles = [
     // Otherwise Dawn rounds timestamps to 65.536 us, longer than many of our kernels take.
     "disable-dawn-features=timestamp_quantization",
-    ...(options.enableToggles?.length
-      ? [`enable-dawn-features=${options.enableToggles.join(",")}`]
-      : []),
+    ...(enabled.length > 0 ? [`enable-dawn-features=${enabled.join(",")}`] : []),
   ];
   const system = choice === "swiftshader" ? undefined : await requestFromSystem(toggles, choice);
   const opened =
@@ -71,6 +73,26 @@ export async function openAdapter(options: OpenAdapterOptions = {}): Promise<Ope
       : undefined);
   if (opened) return opened;
   throw new DeviceError(noAdapterMessage(systemFacts(), choice), "no-adapter");
+}
+
+/** What `TUNINGFORK_UNCHECKED` accepts, and the toggle of Dawn's behind each. */
+const UNCHECKED = {
+  /** Shaders may read and write past the end of a tensor: whatever lies there. */
+  bounds: "disable_robustness",
+  /** Commands that WebGPU would refuse go to the driver, which may crash. */
+  validation: "skip_validation",
+} as const;
+
+/** Dawn's toggles for the checks that `TUNINGFORK_UNCHECKED` leaves out. @throws DeviceError for an unknown one */
+export function uncheckedToggles(value = ""): string[] {
+  const names = value.split(",").filter((name) => name !== "");
+  return names.map((name) => {
+    if (name === "bounds" || name === "validation") return UNCHECKED[name];
+    throw new DeviceError(
+      `TUNINGFORK_UNCHECKED: unknown check: expected some of ${Object.keys(UNCHECKED).join(", ")}, got "${name}"`,
+      "no-adapter",
+    );
+  });
 }
 
 /** The value of `TUNINGFORK_ADAPTER`, checked. Unset and empty mean no preference. */

@@ -6,6 +6,7 @@ import {
   openAdapter,
   parseOsRelease,
   type SystemFacts,
+  uncheckedToggles,
 } from "../../src/gpu/adapter.ts";
 import { DeviceError } from "../../src/gpu/errors.ts";
 
@@ -63,6 +64,24 @@ describe("gpu/adapter", () => {
       expect(() => adapterChoice("llvmpipe")).to.throw(
         DeviceError,
         'TUNINGFORK_ADAPTER: unknown adapter: expected hardware, mesa, swiftshader, got "llvmpipe"',
+      );
+    });
+  });
+
+  describe("TUNINGFORK_UNCHECKED", () => {
+    it("names the checks that are left out", () => {
+      expect(uncheckedToggles(undefined)).to.deep.equal([]);
+      expect(uncheckedToggles("")).to.deep.equal([]);
+      expect(uncheckedToggles("bounds,validation")).to.deep.equal([
+        "disable_robustness",
+        "skip_validation",
+      ]);
+    });
+
+    it("an unknown check is refused by name", () => {
+      expect(() => uncheckedToggles("bounds,races")).to.throw(
+        DeviceError,
+        'TUNINGFORK_UNCHECKED: unknown check: expected some of bounds, validation, got "races"',
       );
     });
   });
