@@ -1,6 +1,7 @@
 // First pass of a bias gradient: partials[s,c] = sum of dy[row,c] over the rows of split s, s * rowsPerSplit and on.
-// dy: [rows,c], partials: [splits,c]. One workgroup sums one split for CHANNEL_LANES channels: its other lanes take
-// every (WG_SIZE / CHANNEL_LANES)-th row, and the lanes of a channel are added as a tree. Writes partials (=).
+// dy: [rows,c] in Stored, f32 or f16, partials: [splits,c]. One workgroup sums one split for CHANNEL_LANES channels: its
+// other lanes take every (WG_SIZE / CHANNEL_LANES)-th row, and the lanes of a channel are added as a tree.
+// Writes partials (=).
 
 override WG_SIZE: u32 = 64;
 override CHANNEL_LANES: u32 = 64;
@@ -11,7 +12,7 @@ struct Params {
   rowsPerSplit: u32,
 }
 
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(0) var<storage, read> dy: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> partials: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -29,7 +30,7 @@ fn main(
   if (c < params.c) {
     var row = split * params.rowsPerSplit + local_index / CHANNEL_LANES;
     for (; row < end; row += WG_SIZE / CHANNEL_LANES) {
-      acc += dy[row * params.c + c];
+      acc += f32(dy[row * params.c + c]);
     }
   }
   sums[local_index] = acc;

@@ -1,6 +1,7 @@
 // Gradient of a leaky ReLU behind a bias, and of that bias: dx = dy where y > 0, else slope * dy; partials[s,c] = sum of
 // dx[row,c] over the rows of split s, s * rowsPerSplit and on. y is the leaky ReLU's output, which has its input's sign.
-// y, dy, dx: [rows,c], partials: [splits,c], in values: Value is f32, or vec4f where four divides the channels.
+// y, dy, dx: [rows,c], partials: [splits,c], in values: Value is f32, or vec4f where four divides the channels; Stored is
+// the same as y, dy and dx lie in memory, perhaps in f16. The sum is of dx as computed, before it is stored.
 // One workgroup takes one split for CHANNEL_LANES values of a row: its other lanes take every (WG_SIZE / CHANNEL_LANES)-th
 // row, and the lanes of a channel are added as a tree. Writes dx and partials (=).
 
@@ -14,9 +15,9 @@ struct Params {
   slope: f32,
 }
 
-@group(0) @binding(0) var<storage, read> y: array<Value>;
-@group(0) @binding(1) var<storage, read> dy: array<Value>;
-@group(0) @binding(2) var<storage, read_write> dx: array<Value>;
+@group(0) @binding(0) var<storage, read> y: array<Stored>;
+@group(0) @binding(1) var<storage, read> dy: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> partials: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -35,8 +36,8 @@ fn main(
     var row = split * params.rowsPerSplit + local_index / CHANNEL_LANES;
     for (; row < end; row += WG_SIZE / CHANNEL_LANES) {
       let i = row * params.c + c;
-      let value = dy[i] * select(Value(params.slope), Value(1.0), y[i] > Value());
-      dx[i] = value;
+      let value = Value(dy[i]) * select(Value(params.slope), Value(1.0), Value(y[i]) > Value());
+      dx[i] = Stored(value);
       acc += value;
     }
   }

@@ -103,8 +103,15 @@ export function storedType({ dtype }: Tensor): "f32" | "f16" {
  * @throws ShapeError naming the op and the first tensor that differs
  */
 export function expectFloats(op: string, first: Tensor, ...rest: readonly Tensor[]): void {
-  const wanted = first.dtype === "float16" ? "float16" : "float32";
-  for (const { label, dtype, shape } of [first, ...rest])
+  expectDType(op, first.dtype === "float16" ? "float16" : "float32", first, ...rest);
+}
+
+/**
+ * Fails unless the tensors of an op hold `wanted`: float32 where it sums, whatever its activations are stored as.
+ * @throws ShapeError naming the op and the first tensor that differs
+ */
+export function expectDType(op: string, wanted: DType, ...tensors: readonly Tensor[]): void {
+  for (const { label, dtype, shape } of tensors)
     if (dtype !== wanted)
       throw new ShapeError(op, `"${label}": expected ${wanted}, got ${dtype}`, { got: shape });
 }

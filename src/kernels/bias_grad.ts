@@ -1,7 +1,7 @@
 /**
  * The gradient of a bias: the sum of dy over everything but its last axis. Shared by conv2d and dense.
  */
-import { ceilDiv, type Context } from "../gpu/context.ts";
+import { ceilDiv, expectDType, expectFloats, storedType, type Context } from "../gpu/context.ts";
 import { ShapeError } from "../gpu/errors.ts";
 import { elementCount, expectShape, reshape, type Tensor } from "../tensor.ts";
 import { sumSplits } from "./sum_splits.ts";
@@ -14,7 +14,7 @@ const MOST_SPLITS = 256;
 
 /**
  * db[c] = sum over rows of dy[row,c], in two passes of fixed order.
- * dy [...,c] float32, db [c].  Shaders: bias_grad.wgsl, sum_splits.wgsl.  Writes db (=).
+ * dy [...,c] float32 or float16, db [c] float32.  Shaders: bias_grad.wgsl, sum_splits.wgsl.  Writes db (=).
  * @param op names the operation in errors and labels
  */
 export function biasGrad(op: string, ctx: Context, dy: Tensor, db: Tensor): void {
@@ -26,9 +26,8 @@ export function biasGrad(op: string, ctx: Context, dy: Tensor, db: Tensor): void
       { dy: dy.shape },
     );
   expectShape(op, "db", db, [c]);
-  for (const tensor of [dy, db])
-    if (tensor.dtype !== "float32")
-      throw new ShapeError(op, `"${tensor.label}": expected float32, got ${tensor.dtype}`);
+  expectFloats(op, dy);
+  expectDType(op, "float32", db);
   const rows = reshape(dy, [elementCount(dy.shape) / c, c]);
   // Lanes side by side read neighbouring channels; with few channels the others take further rows.
   const CHANNEL_LANES = Math.min(WG_SIZE, 2 ** Math.ceil(Math.log2(c)));
@@ -38,7 +37,7 @@ export function biasGrad(op: string, ctx: Context, dy: Tensor, db: Tensor): void
     ctx.dispatch({
       label: `${op} ${db.label}`,
       shader: "bias_grad",
-      constants: { WG_SIZE, CHANNEL_LANES },
+      constants: { WG_SIZE, CHANNEL_LANES, Stored: storedType(dy) },
       tensors: [window, partials],
       params: { rows: count, c, rowsPerSplit: ceilDiv(count, splits) },
       workgroups: [ceilDiv(c, CHANNEL_LANES), splits],

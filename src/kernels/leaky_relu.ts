@@ -1,7 +1,14 @@
 /**
  * Leaky ReLU: y = max(x, 0) + slope * min(x, 0), any shape. Slope 0 is ReLU.
  */
-import { ceilDiv, expectFloats, strideGrid, valueType, type Context } from "../gpu/context.ts";
+import {
+  ceilDiv,
+  expectDType,
+  expectFloats,
+  strideGrid,
+  valueType,
+  type Context,
+} from "../gpu/context.ts";
 import { ShapeError } from "../gpu/errors.ts";
 import { elementCount, expectShape, reshape, type Tensor } from "../tensor.ts";
 import { sumSplits } from "./sum_splits.ts";
@@ -67,7 +74,7 @@ const MOST_SPLITS = 256;
  * The gradients of y = leakyRelu(z + b), whose z + b was never stored: dx = dy where y > 0, else slope * dy, and
  * db = sum of dx over all but the last axis, in two passes of fixed order. The slope must not be negative: y then has
  * the sign of its input.
- * y, dy, dx [...,c], db [c].  Shaders: leaky_relu_bias_grad.wgsl, sum_splits.wgsl.  Writes dx and db (=).
+ * y, dy, dx [...,c] float32 or float16, db [c] float32.  Shaders: leaky_relu_bias_grad.wgsl, sum_splits.wgsl.  Writes dx and db (=).
  */
 export function leakyReluBiasGrad(
   ctx: Context,
@@ -81,7 +88,9 @@ export function leakyReluBiasGrad(
   expectShape("leakyReluBiasGrad", "dy", dy, y.shape);
   expectShape("leakyReluBiasGrad", "dx", dx, y.shape);
   expectShape("leakyReluBiasGrad", "db", db, [c]);
-  const { Value, lanes } = valueType(c);
+  expectFloats("leakyReluBiasGrad", y, dy, dx);
+  expectDType("leakyReluBiasGrad", "float32", db);
+  const { Value, Stored, lanes } = valueType(c, y.dtype);
   const CHANNEL_LANES = Math.min(WG_SIZE, 2 ** Math.ceil(Math.log2(c / lanes)));
   const rows = [y, dy, dx].map((tensor) => reshape(tensor, [elementCount(y.shape) / c, c]));
   forEachWindow(ctx.device, rows, (tensors, { start, count }) => {
@@ -90,7 +99,7 @@ export function leakyReluBiasGrad(
     ctx.dispatch({
       label: `leakyReluBiasGrad ${dx.label}`,
       shader: "leaky_relu_bias_grad",
-      constants: { WG_SIZE, CHANNEL_LANES, Value },
+      constants: { WG_SIZE, CHANNEL_LANES, Value, Stored },
       tensors: [...tensors, partials],
       params: { rows: count, c: c / lanes, rowsPerSplit: ceilDiv(count, splits), slope },
       workgroups: [ceilDiv(c / lanes, CHANNEL_LANES), splits],

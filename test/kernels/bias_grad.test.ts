@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { roundToFloat16, toFloat16 } from "../../src/float16.ts";
 import { biasGrad } from "../../src/kernels/bias_grad.ts";
 import { conv2dBiasGrad } from "../../src/kernels/conv2d.ts";
 import * as reference from "../../src/reference/bias_grad.ts";
@@ -39,6 +40,23 @@ describe("biasGrad", () => {
       const c = shape.at(-1)!;
       expectClose(await run(dy, shape), reference.biasGrad(toFloat64(dy), c), [c]);
       await expectLinearAndRepeatable(dy, (values) => run(values, shape));
+    });
+
+  for (const shape of [
+    [257, 63],
+    [1, 3, 3, 64],
+  ])
+    it(`dy=[${shape.join(",")}] float16, summed in float32`, async function () {
+      if (!device().hasFloat16) this.skip();
+      const c = shape.at(-1)!;
+      const dy = roundToFloat16(randomFloats(shape, 1));
+      const input = device().upload(toFloat16(dy), shape, "dy");
+      const db = await runKernel(device(), [c], (ctx, out) => {
+        biasGrad("biasGrad", ctx, input, out);
+      });
+      device().release(input);
+      // The very bits that float32 storage gives.
+      expect(db).to.deep.equal(await run(dy, shape));
     });
 
   it("the reference is the gradient of b in sum((x + b) * dy)", () => {

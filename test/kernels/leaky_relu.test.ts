@@ -59,6 +59,24 @@ describe("leakyRelu", () => {
 describe("leakyReluGrad", () => {
   const device = useDevice();
 
+  for (const shape of [[65], [3, 5, 7, 12]])
+    it(`x=[${shape.join(",")}] float16`, async function () {
+      if (!device().hasFloat16) this.skip();
+      const x = roundToFloat16(awayFromZero(shape, 2));
+      const dy = roundToFloat16(randomFloats(shape, 3));
+      const inputs = {
+        x: device().upload(toFloat16(x), shape, "x"),
+        dy: device().upload(toFloat16(dy), shape, "dy"),
+      };
+      const encode = (ctx: Context, out: Tensor) => {
+        leakyReluGrad(ctx, inputs, { slope: 0.3 }, out);
+      };
+      const dx = await runKernel(device(), shape, encode, "float16");
+      device().release(inputs.x, inputs.dy);
+      const want = reference.leakyReluGrad(toFloat64(x), toFloat64(dy), 0.3);
+      expectClose(dx, want, shape, { stored: "float16" });
+    });
+
   const gpuGradient = async (x: Float32Array, dy: Float32Array, shape: number[], slope: number) => {
     const inputs = { x: device().upload(x, shape, "x"), dy: device().upload(dy, shape, "dy") };
     const dx = await runKernel(device(), shape, (ctx, out) => {
@@ -137,6 +155,36 @@ describe("leakyReluBiasGrad", () => {
             async (values) => (await biasGradient(device(), y, values, shape, slope))[part],
           );
       });
+
+  for (const shape of [
+    [257, 3],
+    [2, 9, 9, 12],
+  ])
+    it(`y=[${shape.join(",")}] float16, db summed in float32`, async function () {
+      if (!device().hasFloat16) this.skip();
+      const y = roundToFloat16(awayFromZero(shape, 2));
+      const dy = roundToFloat16(randomFloats(shape, 3));
+      const c = shape.at(-1)!;
+      const inputs = {
+        y: device().upload(toFloat16(y), shape, "y"),
+        dy: device().upload(toFloat16(dy), shape, "dy"),
+      };
+      const half = device().tensor(shape, "float16", "dx");
+      const single = device().tensor([c], "float32", "db");
+      const encodeDx = (ctx: Context, dx: Tensor) => {
+        leakyReluBiasGrad(ctx, inputs, { slope: 0.3 }, { dx, db: single });
+      };
+      const encodeDb = (ctx: Context, db: Tensor) => {
+        leakyReluBiasGrad(ctx, inputs, { slope: 0.3 }, { dx: half, db });
+      };
+      const dx = await runKernel(device(), shape, encodeDx, "float16");
+      const db = await runKernel(device(), [c], encodeDb);
+      device().release(inputs.y, inputs.dy, half, single);
+      const want = reference.leakyReluGrad(toFloat64(y), toFloat64(dy), 0.3);
+      expectClose(dx, want, shape, { stored: "float16" });
+      // Of the gradients before they are rounded to float16.
+      expectClose(db, biasGrad(want.values, c), [c]);
+    });
 
   it("refuses a slope below 0, where the sign of y is not that of its input", async () => {
     const t = device().tensor([1, 1], "float32", "t");
