@@ -2,7 +2,8 @@
  * tuningfork as a library: open a device, build a network, train it, predict. Kernels are here too, for those who build
  * layers of their own.
  */
-export { openDevice, type Device, type DeviceOptions, type MemoryUse } from "./gpu/device.ts";
+export type { MemoryUse } from "./gpu/buffer_pool.ts";
+export { openDevice, type Device, type DeviceOptions } from "./gpu/device.ts";
 export { ceilDiv, grid1d, type Context, type Dispatch } from "./gpu/context.ts";
 export type { DispatchTime, Program } from "./gpu/program.ts";
 export { registerShader } from "./gpu/shader.ts";

@@ -6,7 +6,6 @@ import { setTimeout } from "node:timers/promises";
 import {
   dtypeOf,
   elementCount,
-  formatBytes,
   formatShape,
   sizeBytes,
   type DType,
@@ -16,6 +15,7 @@ import {
 } from "../tensor.ts";
 import { fromFloat16, toFloat16 } from "../float16.ts";
 import { openAdapter, type OpenAdapterOptions, type OpenedAdapter } from "./adapter.ts";
+import { BufferPool, type MemoryUse } from "./buffer_pool.ts";
 import type { Context } from "./context.ts";
 import {
   debugSettings,
@@ -24,7 +24,7 @@ import {
   printShader,
   type DebugSettings,
 } from "./debug.ts";
-import { DeviceError, ShaderError, ShapeError } from "./errors.ts";
+import { DeviceError, ShaderError } from "./errors.ts";
 import { Profiler, type HostKind, type Recording } from "./profiler.ts";
 import { Program, record } from "./program.ts";
 import { loadShader, type Constants, type Shader } from "./shader.ts";
@@ -60,17 +60,6 @@ export interface Pipeline {
   readonly shader: Shader;
   readonly handle: GPUComputePipeline;
   readonly layouts: readonly GPUBindGroupLayout[];
-}
-
-export interface MemoryUse {
-  /** Bytes in tensors that are alive. */
-  readonly liveBytes: number;
-  /** Bytes in buffers, pooled ones included. */
-  readonly allocatedBytes: number;
-  readonly peakBytes: number;
-  readonly liveTensors: number;
-  /** Buffers created since the device was opened; a steady training step adds none. */
-  readonly buffersCreated: number;
 }
 
 /** What has been sent to the queue since the device was opened; tests hold training to it. */
@@ -121,23 +110,14 @@ export class Device {
   readonly hasFloat16: boolean;
   /** Dawn's instance: collected while the device lives, it takes the process down. */
   readonly #instance: { gpu?: GPU };
-  readonly #maxMemoryBytes: number;
+  readonly #pool: BufferPool;
   readonly #shaderFolder: URL | undefined;
   readonly #shaders = new Map<string, Shader>();
   readonly #pipelines = new Map<string, Promise<Pipeline>>();
-  readonly #freeBuffers = new Map<number, GPUBuffer[]>();
-  /** Buffers that tensors use, by where in them the tensors start. */
-  readonly #live = new Map<GPUBuffer, { readonly bytes: number; readonly offsets: Set<number> }>();
   readonly #staging = new Map<number, GPUBuffer[]>();
-  #allocatedBytes = 0;
-  #liveBytes = 0;
-  #peakBytes = 0;
-  #buffersCreated = 0;
   #submits = 0;
   #reads = 0;
   #failure: DeviceError | undefined;
-  /** Allocations whose outcome Dawn has not told yet. */
-  readonly #allocations = new Set<Promise<void>>();
   #destroyed = false;
   readonly #debug: DebugSettings;
   /** While a profile is taken. */
@@ -160,8 +140,14 @@ export class Device {
       handle.limits.maxStorageBufferBindingSize,
       options.maxBindingBytes ?? Number.POSITIVE_INFINITY,
     );
-    this.#maxMemoryBytes =
-      options.maxMemoryBytes ?? (opened.summary.software ? hostMemoryBytes() : Infinity);
+    this.#pool = new BufferPool(handle, {
+      maxBytes: options.maxMemoryBytes ?? (opened.summary.software ? hostMemoryBytes() : Infinity),
+      adapterName: opened.summary.description,
+      changed: () => this.#profiler?.memory(this.memory()),
+      failed: (error) => {
+        if (this.#failure?.kind !== "lost") this.#failure = error;
+      },
+    });
     this.#shaderFolder = options.shaderFolder;
     const { subgroupMinSize, subgroupMaxSize } = opened.summary;
     const fixed = subgroupMinSize > 0 && subgroupMinSize === subgroupMaxSize;
@@ -194,7 +180,7 @@ export class Device {
   check(): void {
     if (this.#destroyed) throw new DeviceError("device: used after destroy()", "lost");
     // What a failed allocation invalidates fails too, and is reported sooner: wait for the cause.
-    const failure = this.#allocations.size === 0 ? this.#failure : undefined;
+    const failure = this.#pool.pending ? undefined : this.#failure;
     if (!failure) return;
     if (failure.kind !== "lost") this.#failure = undefined;
     throw failure;
@@ -206,18 +192,8 @@ export class Device {
    * that waits for it throws.
    */
   tensor(shape: Shape, dtype: DType, label: string): Tensor {
-    if (!shape.every((size) => Number.isSafeInteger(size) && size >= 0))
-      throw new ShapeError(
-        `tensor "${label}"`,
-        `sizes must be whole numbers from 0, got ${formatShape(shape)}`,
-        { shape },
-      );
-    const bytes = Math.max(16, sizeBytes({ shape, dtype }));
-    const buffer = this.#takeBuffer(bytes, `${label} ${formatShape(shape)}`);
-    this.#live.set(buffer, { bytes, offsets: new Set([0]) });
-    this.#liveBytes += bytes;
-    this.#profiler?.memory(this.memory());
-    return { buffer, offsetBytes: 0, shape, dtype, label };
+    this.check();
+    return this.#pool.tensor(shape, dtype, label);
   }
 
   /**
@@ -225,101 +201,20 @@ export class Device {
    * in one buffer, or in several where one may not be that large.
    */
   packed(specs: readonly { readonly shape: Shape; readonly label: string }[]): Tensor[] {
-    const alignment = this.limits.minStorageBufferOffsetAlignment;
-    const tensors: Tensor[] = [];
-    for (let start = 0; start < specs.length;) {
-      const offsets: number[] = [];
-      let end = 0;
-      let bytes = 0;
-      for (const { shape } of specs.slice(start)) {
-        const size = sizeBytes({ shape, dtype: "float32" });
-        if (offsets.length > 0 && end + size > this.limits.maxBufferSize) break;
-        offsets.push(end);
-        bytes = end + size;
-        end = Math.ceil(bytes / alignment) * alignment;
-      }
-      const group = specs.slice(start, start + offsets.length);
-      const [first = { label: "" }] = group;
-      const label = group.length > 1 ? `${first.label} and ${group.length - 1} more` : first.label;
-      const whole = this.tensor([bytes / 4], "float32", label);
-      this.clear(whole);
-      this.#live.set(whole.buffer, { bytes: Math.max(16, bytes), offsets: new Set(offsets) });
-      group.forEach(({ shape, label }, i) => {
-        tensors.push({ ...whole, offsetBytes: offsets[i] ?? 0, shape, label });
-      });
-      start += group.length;
-    }
-    return tensors;
-  }
-
-  #takeBuffer(bytes: number, label: string): GPUBuffer {
     this.check();
-    const free = this.#freeBuffers.get(bytes)?.pop();
-    if (free) {
-      free.label = label;
-      return free;
-    }
-    const { maxBufferSize } = this.limits;
-    if (bytes > maxBufferSize)
-      throw outOfMemory(
-        label,
-        bytes,
-        `this adapter makes buffers of ${maxBufferSize} bytes at most`,
-      );
-    if (this.#allocatedBytes + bytes > this.#maxMemoryBytes) this.trim();
-    const inUse = `beside ${formatBytes(this.#allocatedBytes)} in use on ${this.summary.description}`;
-    if (this.#allocatedBytes + bytes > this.#maxMemoryBytes)
-      throw outOfMemory(label, bytes, `${inUse}, there are ${formatBytes(this.#maxMemoryBytes)}`);
-    this.handle.pushErrorScope("out-of-memory");
-    const buffer = this.handle.createBuffer({
-      label,
-      size: bytes,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    return this.#pool.packed(specs, (whole) => {
+      this.clear(whole);
     });
-    const allocation: Promise<void> = this.handle
-      .popErrorScope()
-      .then((error) => {
-        if (error && this.#failure?.kind !== "lost")
-          this.#failure = outOfMemory(label, bytes, `it has no room for them ${inUse}`, error);
-      })
-      .catch(() => undefined) // the device is lost, and says so itself
-      .finally(() => this.#allocations.delete(allocation));
-    this.#allocations.add(allocation);
-    this.#buffersCreated++;
-    this.#allocatedBytes += bytes;
-    this.#peakBytes = Math.max(this.#peakBytes, this.#allocatedBytes);
-    return buffer;
   }
 
   /** Gives a tensor's buffer back to the pool, with the last tensor in it. Work already submitted still sees it as it was. */
   release(...tensors: readonly Tensor[]): void {
-    for (const tensor of tensors) {
-      const live = this.#live.get(tensor.buffer);
-      if (!live?.offsets.delete(tensor.offsetBytes))
-        throw new DeviceError(
-          `release: tensor "${tensor.label}" is not alive; it was released before`,
-          "validation",
-        );
-      if (live.offsets.size > 0) continue;
-      const { bytes } = live;
-      this.#live.delete(tensor.buffer);
-      this.#liveBytes -= bytes;
-      const list = this.#freeBuffers.get(bytes);
-      if (list) list.push(tensor.buffer);
-      else this.#freeBuffers.set(bytes, [tensor.buffer]);
-    }
-    this.#profiler?.memory(this.memory());
+    this.#pool.release(tensors);
   }
 
   /** Destroys the pooled buffers that no tensor uses. */
   trim(): void {
-    for (const [bytes, buffers] of this.#freeBuffers)
-      for (const buffer of buffers) {
-        buffer.destroy();
-        this.#allocatedBytes -= bytes;
-      }
-    this.#freeBuffers.clear();
-    this.#profiler?.memory(this.memory());
+    this.#pool.trim();
   }
 
   /** A tensor with the given values; the dtype follows from the array. */
@@ -515,7 +410,7 @@ export class Device {
 
   /** Waits until the adapter has granted, or refused, all memory asked for. @throws DeviceError */
   async settle(): Promise<void> {
-    await Promise.all(this.#allocations);
+    await this.#pool.settled();
     this.check();
   }
 
@@ -652,13 +547,7 @@ export class Device {
   }
 
   memory(): MemoryUse {
-    return {
-      liveBytes: this.#liveBytes,
-      allocatedBytes: this.#allocatedBytes,
-      peakBytes: this.#peakBytes,
-      liveTensors: this.#live.size,
-      buffersCreated: this.#buffersCreated,
-    };
+    return this.#pool.memory();
   }
 
   traffic(): Traffic {
@@ -731,14 +620,6 @@ function placeOf({ name, files }: Shader, line: number): string {
 function textOf(cause: unknown): string {
   const text = cause instanceof Error ? cause.message || cause.name : String(cause);
   return text.trim();
-}
-
-function outOfMemory(label: string, bytes: number, rest: string, cause?: GPUError): DeviceError {
-  return new DeviceError(
-    `out of memory: ${label} asks for ${formatBytes(bytes)}; ${rest}; use a smaller batch or network`,
-    "out-of-memory",
-    { cause },
-  );
 }
 
 /** What this process may have: a container's share of the machine's memory, or all of it. */

@@ -3,8 +3,9 @@
  * timestamps are read at the end, so that what is submitted runs as it would without.
  */
 import type { DType, Shape } from "../tensor.ts";
+import type { MemoryUse } from "./buffer_pool.ts";
 import type { Dispatch } from "./context.ts";
-import type { Device, MemoryUse } from "./device.ts";
+import type { Device } from "./device.ts";
 import type { Shader } from "./shader.ts";
 import { Timestamps } from "./timestamps.ts";
 
