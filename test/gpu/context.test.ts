@@ -57,8 +57,11 @@ describe("gpu/context", () => {
   });
 
   it("valueType takes vec4f where four divides the count", () => {
-    expect(valueType(12)).to.deep.equal({ Value: "vec4f", lanes: 4 });
-    for (const count of [1, 2, 3, 13, 14])
-      expect(valueType(count)).to.deep.equal({ Value: "f32", lanes: 1 });
+    expect(valueType(12)).to.deep.equal({ Value: "vec4f", Stored: "vec4f", lanes: 4 });
+    expect(valueType(12, "float16")).to.deep.equal({ Value: "vec4f", Stored: "vec4h", lanes: 4 });
+    for (const count of [1, 2, 3, 13, 14]) {
+      expect(valueType(count)).to.deep.equal({ Value: "f32", Stored: "f32", lanes: 1 });
+      expect(valueType(count, "float16")).to.deep.equal({ Value: "f32", Stored: "f16", lanes: 1 });
+    }
   });
 });

@@ -258,7 +258,7 @@ describe("Device: out of memory", () => {
           ctx.scratch([50], "float32", "before");
           failNextAllocation();
           const y = ctx.scratch([50, 100], "float32", "x");
-          const constants = { Value: "f32" } as const;
+          const constants = { Value: "f32", Stored: "f32" } as const;
           const params = { count: 5000, slope: 0 };
           ctx.dispatch({
             label: "k",

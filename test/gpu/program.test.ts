@@ -19,7 +19,7 @@ async function errorOf(call: () => unknown): Promise<Error> {
 const dispatchOf = (x: Tensor, y: Tensor): Dispatch => ({
   label: "k",
   shader: "leaky_relu",
-  constants: { Value: "f32" },
+  constants: { Value: "f32", Stored: "f32" },
   tensors: [x, y],
   params: { count: 4, slope: 0.5 },
   workgroups: [1],
@@ -305,9 +305,9 @@ describe("Program: what the recorder refuses", () => {
     ],
     [
       "a constant left out",
-      () => ({ constants: {} }),
+      () => ({ constants: { Value: "f32" } }),
       ShaderError,
-      /^leaky_relu.wgsl:\d+:\d+ unresolved type 'Value' \(constants none\)$/,
+      /^leaky_relu.wgsl:\d+:\d+ unresolved type 'Stored' \(constants Value=f32\)$/,
     ],
     [
       "an unknown shader",

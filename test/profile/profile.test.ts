@@ -167,7 +167,7 @@ describe("Device.profile", () => {
     const { host, memory } = await device().profile(async () => {
       await device().span("phase", "all of it", async () => {
         const x = device().upload(new Float32Array(1000), [1000], "uploaded");
-        await device().pipeline("leaky_relu", { Value: "f32", WG_SIZE: 32 });
+        await device().pipeline("leaky_relu", { Value: "f32", Stored: "f32", WG_SIZE: 32 });
         device().release(x);
       });
     });
