@@ -37,15 +37,16 @@ const WARM_UP_MS = 100;
 /** Taken even where they need more than the time given, though not where one alone does, nor beyond three times of it. */
 const LEAST_SAMPLES = 3;
 
-/** Our own kernels on one device. */
+/** Our own kernels on one device; another name tells a second device from the first. */
 export class Tuningfork implements Engine {
-  readonly name = "tuningfork";
+  readonly name: string;
   readonly #device: Device;
   /** What the verified training steps lost, for peers to be compared with. */
   readonly losses = new Map<NetworkWork, StepLosses["losses"]>();
 
-  constructor(device: Device) {
+  constructor(device: Device, name = "tuningfork") {
     this.#device = device;
+    this.name = name;
   }
 
   /** Why a task cannot run on this device, in words; undefined where it can. Nothing is allocated. */

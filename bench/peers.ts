@@ -328,7 +328,7 @@ export function peerSummary(rows: readonly BenchRow[], ours = "tuningfork"): str
     return [{ engine: row.engine, what: `${row.name} ${row.pass}`, own, ratio: row.ms / own.ms }];
   });
   const peers = [...new Set(ratios.map(({ engine }) => engine))].filter((name) => name !== "cpu");
-  const webgpu = peers.filter((name) => name !== "torch");
+  const webgpu = peers.filter((name) => name !== "torch" && name !== "unchecked");
   const fastest = [...new Set(ratios.map(({ own }) => own))].flatMap((row) => {
     const [first] = ratios
       .filter(({ own, engine }) => own === row && webgpu.includes(engine))

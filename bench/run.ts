@@ -1,5 +1,6 @@
 /** A benchmark run from its options to its files. */
 import { join } from "node:path";
+import { uncheckedToggles } from "../src/gpu/adapter.ts";
 import { openDevice, type Device } from "../src/gpu/device.ts";
 import { prepareFolder } from "../src/folders.ts";
 import { measureCeilings } from "./ceilings.ts";
@@ -51,6 +52,7 @@ export interface BenchOptions {
   readonly threshold: number;
   readonly reference?: string;
   readonly peers?: readonly string[];
+  readonly unchecked?: string;
   readonly out?: string;
 }
 
@@ -90,6 +92,10 @@ export async function bench(options: BenchOptions, hooks: BenchHooks): Promise<B
   const ours = new Tuningfork(device);
   const others: Engine[] = options.reference === undefined ? [] : [new CpuReference()];
   try {
+    if (options.unchecked !== undefined) {
+      const enableToggles = uncheckedToggles(options.unchecked);
+      others.push(new Tuningfork(await openDevice({ enableToggles }), "unchecked"));
+    }
     if (options.peers) {
       const { summary: adapter } = device;
       const { signal } = hooks;
@@ -236,7 +242,7 @@ async function measure(
     if (own.error !== undefined) note(`  again: tuningfork bench ${rerunOptions(task.work)}`);
   }
   for (const line of table.notes(context)) note(line);
-  if (options.peers) for (const line of peerSummary(rows)) print(line);
+  if (options.peers ?? options.unchecked) for (const line of peerSummary(rows)) print(line);
   const file: BenchFile = { context, benchmarks: rows };
   const slower = await leave(file, old, options, hooks);
   if (signal.aborted) {

@@ -280,6 +280,7 @@ program
   .option("--compare <old.json>", "compare with an older run; exit code 1 where it is slower")
   .option("--against <new.json>", "compare two files; nothing is run")
   .option("--threshold <ratio>", "new time over old that counts as slower", aboveOne, 1.25)
+  .option("--unchecked <checks>", "also time ourselves without Dawn's checks: bounds, validation")
   .option("--peers <names>", "also time tfjs, jax, ort, torch, after npm run peers", list)
   .addOption(new Option("--reference <name>", "also time the float64 reference").choices(["cpu"]))
   .option("--out <folder>", "where report.html and its plots go")

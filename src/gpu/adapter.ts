@@ -89,7 +89,7 @@ export function uncheckedToggles(value = ""): string[] {
   return names.map((name) => {
     if (name === "bounds" || name === "validation") return UNCHECKED[name];
     throw new DeviceError(
-      `TUNINGFORK_UNCHECKED: unknown check: expected some of ${Object.keys(UNCHECKED).join(", ")}, got "${name}"`,
+      `unchecked: expected some of ${Object.keys(UNCHECKED).join(", ")}, got "${name}"`,
       "no-adapter",
     );
   });

@@ -81,7 +81,7 @@ describe("gpu/adapter", () => {
     it("an unknown check is refused by name", () => {
       expect(() => uncheckedToggles("bounds,races")).to.throw(
         DeviceError,
-        'TUNINGFORK_UNCHECKED: unknown check: expected some of bounds, validation, got "races"',
+        'unchecked: expected some of bounds, validation, got "races"',
       );
     });
   });
