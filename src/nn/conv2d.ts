@@ -25,6 +25,7 @@ export interface Conv2DConfig {
 export class Conv2D extends Layer {
   override readonly type = "Conv2D";
   override readonly fusesActivation = true;
+  override readonly storesFloat16 = true;
   readonly #config: Conv2DConfig;
 
   constructor(name: string, config: Conv2DConfig) {
@@ -66,12 +67,12 @@ export class Conv2D extends Layer {
     return { x: true, y: false };
   }
 
-  override forward(ctx: Context, x: Tensor, { leakySlope }: LayerPass): Tensor {
+  override forward(ctx: Context, x: Tensor, pass: LayerPass): Tensor {
     const [n = 0, ...input] = x.shape;
-    const y = ctx.scratch([n, ...this.outputShape(input)], "float32", `${this.name}.y`);
-    const w = this.parameter("weight").value;
+    const y = ctx.scratch([n, ...this.outputShape(input)], x.dtype, `${this.name}.y`);
+    const w = this.weight(pass);
     const b = this.#config.useBias === false ? undefined : this.parameter("bias").value;
-    conv2d(ctx, { x, w, b }, { ...this.#options, leakySlope }, y);
+    conv2d(ctx, { x, w, b }, { ...this.#options, leakySlope: pass.leakySlope }, y);
     return y;
   }
 
@@ -79,19 +80,18 @@ export class Conv2D extends Layer {
     ctx: Context,
     { x, dy }: { x: Tensor; dy: Tensor },
     needsDx: boolean,
-    { hasBiasGrad = false }: LayerPass,
+    pass: LayerPass,
   ): Tensor | undefined {
-    const weight = this.parameter("weight");
-    withGrad(weight, (dw) => {
+    withGrad(this.parameter("weight"), (dw) => {
       conv2dWeightGrad(ctx, { x, dy }, this.#options, dw);
     });
-    if (this.#config.useBias !== false && !hasBiasGrad)
+    if (this.#config.useBias !== false && !pass.hasBiasGrad)
       withGrad(this.parameter("bias"), (db) => {
         conv2dBiasGrad(ctx, { dy }, db);
       });
     if (!needsDx) return undefined;
-    const dx = ctx.scratch(x.shape, "float32", `${this.name}.dx`);
-    conv2dInputGrad(ctx, { dy, w: weight.value }, this.#options, dx);
+    const dx = ctx.scratch(x.shape, dy.dtype, `${this.name}.dx`);
+    conv2dInputGrad(ctx, { dy, w: this.weight(pass) }, this.#options, dx);
     return dx;
   }
 

@@ -14,6 +14,7 @@ export interface DenseConfig {
 export class Dense extends Layer {
   override readonly type = "Dense";
   override readonly fusesActivation = true;
+  override readonly storesFloat16 = true;
   readonly units: number;
   readonly #useBias: boolean;
 
@@ -42,11 +43,11 @@ export class Dense extends Layer {
     return { x: true, y: false };
   }
 
-  override forward(ctx: Context, x: Tensor, { leakySlope }: LayerPass): Tensor {
-    const y = ctx.scratch([x.shape[0] ?? 0, this.units], "float32", `${this.name}.y`);
-    const w = this.parameter("weight").value;
+  override forward(ctx: Context, x: Tensor, pass: LayerPass): Tensor {
+    const y = ctx.scratch([x.shape[0] ?? 0, this.units], x.dtype, `${this.name}.y`);
+    const w = this.weight(pass);
     const b = this.#useBias ? this.parameter("bias").value : undefined;
-    dense(ctx, { x, w, b }, { leakySlope }, y);
+    dense(ctx, { x, w, b }, { leakySlope: pass.leakySlope }, y);
     return y;
   }
 
@@ -54,19 +55,18 @@ export class Dense extends Layer {
     ctx: Context,
     { x, dy }: { x: Tensor; dy: Tensor },
     needsDx: boolean,
-    { hasBiasGrad = false }: LayerPass,
+    pass: LayerPass,
   ): Tensor | undefined {
-    const weight = this.parameter("weight");
-    withGrad(weight, (dw) => {
+    withGrad(this.parameter("weight"), (dw) => {
       denseWeightGrad(ctx, { x, dy }, {}, dw);
     });
-    if (this.#useBias && !hasBiasGrad)
+    if (this.#useBias && !pass.hasBiasGrad)
       withGrad(this.parameter("bias"), (db) => {
         denseBiasGrad(ctx, { dy }, db);
       });
     if (!needsDx) return undefined;
-    const dx = ctx.scratch(x.shape, "float32", `${this.name}.dx`);
-    denseInputGrad(ctx, { dy, w: weight.value }, {}, dx);
+    const dx = ctx.scratch(x.shape, dy.dtype, `${this.name}.dx`);
+    denseInputGrad(ctx, { dy, w: this.weight(pass) }, {}, dx);
     return dx;
   }
 

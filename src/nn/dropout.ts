@@ -6,6 +6,7 @@ import { Layer, type BackwardReads, type LayerPass } from "./layer.ts";
 /** Inverted dropout in training (Srivastava et al. 2014), identity at evaluation; any shape. */
 export class Dropout extends Layer {
   override readonly type = "Dropout";
+  override readonly storesFloat16 = true;
   readonly rate: number;
 
   constructor(name: string, { rate }: { rate: number }) {
@@ -23,7 +24,7 @@ export class Dropout extends Layer {
 
   override forward(ctx: Context, x: Tensor, pass: LayerPass): Tensor {
     if (!pass.training || !pass.step || this.rate === 0) return x;
-    const y = ctx.scratch(x.shape, "float32", `${this.name}.y`);
+    const y = ctx.scratch(x.shape, x.dtype, `${this.name}.y`);
     dropout(ctx, { x, step: pass.step }, this.#options(pass), y);
     return y;
   }
@@ -36,7 +37,7 @@ export class Dropout extends Layer {
   ): Tensor | undefined {
     if (!needsDx) return undefined;
     if (!pass.step || this.rate === 0) return dy;
-    const dx = ctx.scratch(dy.shape, "float32", `${this.name}.dx`);
+    const dx = ctx.scratch(dy.shape, dy.dtype, `${this.name}.dx`);
     dropoutGrad(ctx, { dy, step: pass.step }, this.#options(pass), dx);
     return dx;
   }

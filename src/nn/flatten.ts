@@ -5,6 +5,7 @@ import { Layer, type BackwardReads } from "./layer.ts";
 /** [n, h, w, c] seen as [n, h * w * c]: row-major, so NHWC order. Nothing is copied. */
 export class Flatten extends Layer {
   override readonly type = "Flatten";
+  override readonly storesFloat16 = true;
 
   override outputShape(input: Shape): Shape {
     return [elementCount(input)];

@@ -60,6 +60,8 @@ export interface LayerPass extends Pass {
   readonly leakySlope?: number;
   /** Backward: the bias has its gradient already. */
   readonly hasBiasGrad?: boolean;
+  /** The layer's weight rounded to float16, where x is float16; see `Layer.weight`. */
+  readonly weight?: Tensor;
 }
 
 /** What of a forward pass a layer reads in backward; the rest need not be kept. */
@@ -83,6 +85,12 @@ export abstract class Layer {
 
   /** Whether `forward` obeys `leakySlope`, and `backward` `hasBiasGrad`, so that a leaky ReLU behind it costs nothing. */
   readonly fusesActivation: boolean = false;
+
+  /**
+   * Whether `forward` and `backward` take x and dy as float16 or float32, and give y and dx in the same; parameters and
+   * their gradients are float32 always. For a layer that does not, the network casts before and after.
+   */
+  readonly storesFloat16: boolean = false;
 
   /** The shape of one output (no batch axis) for one input. @throws ShapeError when the input does not fit */
   abstract outputShape(input: Shape): Shape;
@@ -126,5 +134,10 @@ export abstract class Layer {
     if (!found)
       throw new Error(`layer "${this.name}": parameter ${name} does not exist before build()`);
     return found;
+  }
+
+  /** What kernels read as the parameter `weight`: under mixed precision a float16 copy, else the parameter itself. */
+  protected weight({ weight }: LayerPass): Tensor {
+    return weight ?? this.parameter("weight").value;
   }
 }

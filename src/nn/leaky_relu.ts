@@ -6,6 +6,7 @@ import { Layer, type BackwardReads } from "./layer.ts";
 /** y = x where x > 0, else slope * x; any shape. Slope 0 is ReLU; 0.3 was Keras' default for LeakyReLU. */
 export class LeakyReLU extends Layer {
   override readonly type = "LeakyReLU";
+  override readonly storesFloat16 = true;
   readonly slope: number;
 
   constructor(name: string, { slope = 0.3 }: { slope?: number } = {}) {
@@ -26,7 +27,7 @@ export class LeakyReLU extends Layer {
   }
 
   override forward(ctx: Context, x: Tensor): Tensor {
-    const y = ctx.scratch(x.shape, "float32", `${this.name}.y`);
+    const y = ctx.scratch(x.shape, x.dtype, `${this.name}.y`);
     leakyRelu(ctx, { x }, { slope: this.slope }, y);
     return y;
   }
@@ -37,7 +38,7 @@ export class LeakyReLU extends Layer {
     needsDx: boolean,
   ): Tensor | undefined {
     if (!needsDx) return undefined;
-    const dx = ctx.scratch(x.shape, "float32", `${this.name}.dx`);
+    const dx = ctx.scratch(x.shape, dy.dtype, `${this.name}.dx`);
     leakyReluGrad(ctx, { x, dy }, { slope: this.slope }, dx);
     return dx;
   }

@@ -21,6 +21,7 @@ export interface MaxPool2DConfig {
 /** The maximum of each window; padding never wins, a tie goes to the first element.  x: [n, h, w, c]. */
 export class MaxPool2D extends Layer {
   override readonly type = "MaxPool2D";
+  override readonly storesFloat16 = true;
   readonly #config: MaxPool2DConfig;
 
   constructor(name: string, config: MaxPool2DConfig) {
@@ -40,7 +41,7 @@ export class MaxPool2D extends Layer {
 
   override forward(ctx: Context, x: Tensor, { training, kept }: LayerPass): Tensor {
     const [n = 0, ...input] = x.shape;
-    const y = ctx.scratch([n, ...this.outputShape(input)], "float32", `${this.name}.y`);
+    const y = ctx.scratch([n, ...this.outputShape(input)], x.dtype, `${this.name}.y`);
     if (training && kept && maxPool2dKeepsArgmax(x.shape, this.#config)) {
       const argmax = ctx.scratch(y.shape, "uint8", `${this.name}.argmax`);
       maxPool2dArgmax(ctx, { x }, this.#config, { y, argmax });
@@ -56,7 +57,7 @@ export class MaxPool2D extends Layer {
     { kept }: LayerPass,
   ): Tensor | undefined {
     if (!needsDx) return undefined;
-    const dx = ctx.scratch(x.shape, "float32", `${this.name}.dx`);
+    const dx = ctx.scratch(x.shape, dy.dtype, `${this.name}.dx`);
     const argmax = kept?.get(this);
     if (argmax) maxPool2dArgmaxGrad(ctx, { argmax, dy }, this.#config, dx);
     else maxPool2dGrad(ctx, { x, dy }, this.#config, dx);

@@ -11,10 +11,18 @@ import { elementCount, sameMemory, type Shape, type Tensor } from "../tensor.ts"
 import { Choices, operationKey, type Operation } from "../kernels/choices.ts";
 import { leakyReluBiasGrad, leakyReluGrad } from "../kernels/leaky_relu.ts";
 import { Dense } from "./dense.ts";
-import type { BackwardReads, Layer, LayerConfig, Parameter, Pass } from "./layer.ts";
+import type { BackwardReads, Layer, LayerConfig, LayerPass, Parameter, Pass } from "./layer.ts";
 import { LeakyReLU } from "./leaky_relu.ts";
 import { MaxPool2D } from "./max_pool2d.ts";
 import { checkNetwork, layersOf, shapeProblem, type NetworkConfig } from "./network.ts";
+import {
+  backwardLayer,
+  expectPrecision,
+  forwardLayer,
+  precisionOf,
+  weightCopy,
+  type Precision,
+} from "./precision.ts";
 import { Softmax } from "./softmax.ts";
 import { summarize } from "./summary.ts";
 import { loadChoices, tuneOperations } from "./tune.ts";
@@ -35,6 +43,11 @@ export interface BuildOptions {
    * `cached`.
    */
   readonly tune?: TuneMode;
+  /**
+   * `mixed` stores activations and their gradients in float16, half the memory, where the adapter has shader-f16; sums,
+   * parameters and the optimizer stay float32. Default: TUNINGFORK_PRECISION of the environment, else `float32`.
+   */
+  readonly precision?: Precision;
 }
 
 export const TUNE_MODES = ["off", "cached", "full"] as const;
@@ -56,6 +69,8 @@ export interface Activations {
   readonly outputs: readonly Tensor[];
   /** What layers keep for backward beside their inputs and outputs. */
   readonly kept: Map<Layer, Tensor>;
+  /** Float16 copies of weights, for backward. */
+  readonly weights: ReadonlyMap<Layer, Tensor>;
   /** Outputs that were freed already. */
   readonly freed: readonly Tensor[];
 }
@@ -68,6 +83,7 @@ export class Sequential {
   #device: Device | undefined;
   #seed = 0;
   #fuse = true;
+  #precision: Precision = "float32";
   #choices = new Choices();
 
   /**
@@ -127,15 +143,28 @@ export class Sequential {
     return this.#device;
   }
 
+  /** As `build()` was told: what training, prediction and evaluation compute in. */
+  get precision(): Precision {
+    return this.#precision;
+  }
+
+  /** What inputs and activations are stored in. */
+  get activationType(): "float32" | "float16" {
+    return this.#precision === "mixed" ? "float16" : "float32";
+  }
+
   /**
    * Creates the parameters with their initial values and compiles every pipeline of forward and backward, so that no
    * shape can surprise a kernel and no shader compiles later.
-   * @throws ShapeError, DeviceError (out of memory), ShaderError
+   * @throws ShapeError, DeviceError (out of memory, no float16), ShaderError
    */
   async build(device: Device, options: BuildOptions): Promise<this> {
     const { seed, batchSize = 32, fuse = process.env["TUNINGFORK_FUSE"] !== "0" } = options;
     const { tune = tuneMode() } = options;
+    const precision = precisionOf(options.precision);
     if (this.#device) throw new Error("model: built already; make a new one for another device");
+    expectPrecision(device, precision);
+    this.#precision = precision;
     this.#device = device;
     this.#seed = seed;
     this.#fuse = fuse;
@@ -208,7 +237,7 @@ export class Sequential {
   async #compile(batchSize: number): Promise<void> {
     const program = await this.device.record("compile", (ctx) => {
       this.#recordStep(ctx, batchSize);
-      const x = ctx.scratch([batchSize, ...this.input], "float32", "x");
+      const x = ctx.scratch([batchSize, ...this.input], this.activationType, "x");
       this.forward(ctx, x, { training: false, seed: 0 });
     });
     program.destroy();
@@ -226,11 +255,12 @@ export class Sequential {
     if (this.lowestTrainable() < 0) return;
     const borrowed = this.trainableParameters().filter(({ grad }) => !grad);
     for (const parameter of borrowed) parameter.grad = parameter.value;
-    const x = ctx.scratch([batchSize, ...this.input], "float32", "x");
+    const x = ctx.scratch([batchSize, ...this.input], this.activationType, "x");
     const step = ctx.scratch([4], "uint32", "step");
     const pass = { training: true, seed: 0, step };
     const activations = this.forward(ctx, x, pass);
-    const dLogits = ctx.scratch(this.logits(activations).shape, "float32", "logits.dx");
+    const { shape, dtype } = this.logits(activations);
+    const dLogits = ctx.scratch(shape, dtype, "logits.dx");
     this.backward(ctx, activations, dLogits, pass);
     ctx.free(x);
     for (const parameter of borrowed) delete parameter.grad;
@@ -297,12 +327,13 @@ export class Sequential {
   }
 
   /**
-   * Records the forward pass. x: [n, ...input]. Frees each activation that neither a later layer nor backward reads.
+   * Records the forward pass. x: [n, ...input], of `activationType`; float32 always works. Frees each activation that neither a later layer nor backward reads.
    * In training a final Softmax is left out: the loss takes the logits.
    */
   forward(ctx: Context, x: Tensor, pass: Pass): Activations {
     const outputs: Tensor[] = [];
     const kept = new Map<Layer, Tensor>();
+    const weights = new Map<Layer, Tensor>();
     const freed: Tensor[] = [];
     const last = pass.training ? this.#top : this.#layers.length - 1;
     let current = x;
@@ -311,14 +342,18 @@ export class Sequential {
       ctx.scope = `${layer.name} forward`;
       const leakySlope = this.#fusedSlope(index, pass);
       const absorbed = this.#fusedSlope(index - 1, pass) !== undefined;
+      const weight = weightCopy(ctx, layer, current);
       const y = absorbed
         ? current
-        : layer.forward(ctx, current, {
+        : forwardLayer(ctx, layer, current, {
             ...pass,
             index,
             kept,
             ...(leakySlope !== undefined && { leakySlope }),
+            ...(weight && { weight }),
           });
+      if (weight && pass.training && this.#needsDx(index)) weights.set(layer, weight);
+      else if (weight) ctx.free(weight);
       pass.observe?.(ctx, { layer, kind: "output", name: layer.name, tensor: y });
       outputs.push(y);
       const passedOn = sameMemory(current, x) || sameMemory(current, y);
@@ -329,7 +364,13 @@ export class Sequential {
       current = y;
     }
     ctx.scope = "";
-    return { x, outputs, kept, freed };
+    return { x, outputs, kept, weights, freed };
+  }
+
+  /** Whether backward of layer `index` computes the gradient of its input: layers below it learn. */
+  #needsDx(index: number): boolean {
+    const lowest = this.lowestTrainable();
+    return lowest >= 0 && index > lowest;
   }
 
   /**
@@ -385,7 +426,7 @@ export class Sequential {
    * layer. Parameters that have a `grad` get their gradient; frees activations on the way.
    */
   backward(ctx: Context, activations: Activations, dLogits: Tensor, pass: Pass): void {
-    const { x, outputs, kept, freed } = activations;
+    const { x, outputs, kept, weights, freed } = activations;
     const lowest = this.lowestTrainable();
     if (lowest < 0)
       throw new Error("model: every layer is frozen, so there is nothing to train; unfreeze one");
@@ -397,7 +438,10 @@ export class Sequential {
       const input = outputs[index - 1] ?? x;
       if (!layer || !y) throw new Error(`model: no activation of layer ${index}`);
       ctx.scope = `${layer.name} backward`;
-      const dx = this.#layerBackward(ctx, index, { x: input, y, dy }, lowest, { ...pass, kept });
+      const weight = weights.get(layer);
+      const layerPass = { ...pass, index, kept, ...(weight && { weight }) };
+      const dx = this.#layerBackward(ctx, layer, { x: input, y, dy }, layerPass);
+      if (weight) ctx.free(weight);
       for (const { name, grad } of layer.parameters)
         if (grad) pass.observe?.(ctx, { layer, kind: "parameter gradient", name, tensor: grad });
       if (!dx) break;
@@ -420,12 +464,11 @@ export class Sequential {
    */
   #layerBackward(
     ctx: Context,
-    index: number,
+    layer: Layer,
     tensors: { readonly x: Tensor; readonly y: Tensor; readonly dy: Tensor },
-    lowest: number,
-    pass: Pass & { readonly kept: Map<Layer, Tensor> },
+    pass: LayerPass,
   ): Tensor | undefined {
-    const layer = this.#layers[index];
+    const { index } = pass;
     const absorbed = this.#fusedSlope(index - 1, pass) !== undefined;
     if (absorbed)
       return this.#poolsFused(index + 1, pass)
@@ -435,8 +478,10 @@ export class Sequential {
       ? this.#maskedGradient(ctx, index - 2, tensors, pass)
       : tensors.dy;
     const hasBiasGrad = this.#fusedSlope(index, pass) !== undefined;
-    const layerPass = { ...pass, index, hasBiasGrad };
-    const dx = layer?.backward(ctx, { ...tensors, dy: masked }, index > lowest, layerPass);
+    const dx = backwardLayer(ctx, layer, { ...tensors, dy: masked }, this.#needsDx(index), {
+      ...pass,
+      hasBiasGrad,
+    });
     if (masked !== tensors.dy) ctx.free(masked);
     return dx;
   }
@@ -450,7 +495,7 @@ export class Sequential {
   ): Tensor {
     const layer = this.#layers[index];
     const slope = this.#fusedSlope(index, pass) ?? 1;
-    const dx = ctx.scratch(dy.shape, "float32", `${layer?.name ?? ""}.dy`);
+    const dx = ctx.scratch(dy.shape, dy.dtype, `${layer?.name ?? ""}.dy`);
     const db = layer?.parameters.find(({ name }) => name === `${layer.name}.bias`)?.grad;
     if (db) leakyReluBiasGrad(ctx, { y, dy }, { slope }, { dx, db });
     else leakyReluGrad(ctx, { x: y, dy }, { slope }, dx);

@@ -6,11 +6,12 @@ import { Layer } from "./layer.ts";
 import { layerLabel, vectorShape } from "./shapes.ts";
 
 /**
- * Probabilities from logits, at the end of a network.  x: [n, classes]. In training the loss kernel takes the logits
+ * Probabilities from logits, at the end of a network.  x: [n, classes], y: the same as float32, whatever x is. In training the loss kernel takes the logits
  * themselves (softmax and cross-entropy are one kernel there), so this layer never runs backward.
  */
 export class Softmax extends Layer {
   override readonly type = "Softmax";
+  override readonly storesFloat16 = true;
 
   override outputShape(input: Shape): Shape {
     return [vectorShape(this, input)];

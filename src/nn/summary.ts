@@ -1,5 +1,5 @@
 /** The table that `model.summary()` prints. */
-import { elementCount, formatBytes } from "../tensor.ts";
+import { elementCount, formatBytes, sizeBytes } from "../tensor.ts";
 import type { Sequential } from "./model.ts";
 
 interface Row {
@@ -47,7 +47,10 @@ export function summarize(model: Sequential, batchSize: number): string {
       parameters,
       state: parameters === 0 ? "" : layer.trainable ? "trainable" : "frozen",
       flops: layer.flops(shapes[index] ?? []),
-      activationBytes: 4 * batchSize * elementCount(output),
+      activationBytes: sizeBytes({
+        shape: [batchSize, ...output],
+        dtype: layer.type === "Softmax" ? "float32" : model.activationType,
+      }),
     };
   });
   const total = rows.reduce((sum, row) => sum + row.parameters, 0);
@@ -83,6 +86,9 @@ export function summarize(model: Sequential, batchSize: number): string {
     // A trainable parameter has its value, its gradient and Adamax' two moments.
     `memory             ${formatBytes(4 * total + 12 * trainable)} parameters, gradients and optimizer`,
     `activations        ${activationsLine(model, batchSize, activations)}`,
+    ...(model.precision === "mixed"
+      ? ["precision          mixed: activations in float16; parameters and sums in float32"]
+      : []),
   ].join("\n");
 }
 

@@ -29,7 +29,8 @@ export interface ModelCheckOptions {
 /**
  * Moves the parameters of each layer that learns along a direction near their gradient and compares how the loss changes
  * with what the gradient says. The loss is softmax cross-entropy of random labels, with dropout as in training; a network
- * of one output has its sum instead. A built model gets its parameters back; one that is not is built for the check.
+ * of one output has its sum instead. A built model gets its parameters back; one that is not is built for the check. All
+ * in float32, whatever precision the model was built for: differences of the loss would drown in float16.
  */
 export async function checkModel(
   device: Device,
@@ -37,7 +38,7 @@ export async function checkModel(
   { batchSize = 2, seed = 1 }: ModelCheckOptions,
 ): Promise<GradientReport> {
   const built = model.parameters().length > 0;
-  if (!built) await model.build(device, { seed, batchSize });
+  if (!built) await model.build(device, { seed, batchSize, precision: "float32" });
   const check = new ModelCheck(device, model, batchSize, seed);
   try {
     await check.run();

@@ -1,6 +1,7 @@
 /** What single layers make of single images. */
 import type { ImageSet } from "../data/dataset.ts";
 import { affineWarpSet } from "../kernels/affine_warp.ts";
+import { cast } from "../kernels/cast.ts";
 import type { Sequential } from "../nn/model.ts";
 import type { Tensor } from "../tensor.ts";
 import { releaseImages, uploadImages } from "./images.ts";
@@ -38,14 +39,14 @@ export async function activationsOf(
   const indices = device.upload(Uint32Array.of(imageIndex), [1], "indices");
   const matrices = device.upload(evaluationMatrices(set, model.input, 1), [1, 2, 3], "matrices");
   await device.run("activations", (ctx) => {
-    const x = ctx.scratch([1, ...model.input], "float32", "x");
+    const x = ctx.scratch([1, ...model.input], model.activationType, "x");
     affineWarpSet(ctx, { chunks: images.chunks, indices, matrices }, x);
     model.forward(ctx, x, {
       training: false,
       seed: 0,
       observe: (inner, { name, tensor }) => {
         const copy = kept.get(name);
-        if (copy) inner.copy(tensor, copy);
+        if (copy) cast(inner, { x: tensor }, copy);
       },
     });
   });

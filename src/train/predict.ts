@@ -55,7 +55,7 @@ export async function predictUploaded(
     device.record(
       `inference n=${rows}`,
       (ctx) => {
-        const x = ctx.scratch([rows, ...model.input], "float32", "x");
+        const x = ctx.scratch([rows, ...model.input], model.activationType, "x");
         const batch = { indices: slice(indices, 0, rows), matrices: slice(matrices, 0, rows) };
         ctx.scope = "batch";
         affineWarpSet(ctx, { chunks: images.chunks, ...batch }, x);
