@@ -1,7 +1,8 @@
 // Max pooling: y[b, i, j, c] = max of x over the window at (i, j); padding never wins, since it is not looked at.
 // x: [n, in_h, in_w, c] NHWC, y: [n, out_h, out_w, c], in values: Value is f32, or vec4f where four divides the
-// channels. One invocation computes one value of y, or the same one of several rows and images; a row of workgroups
-// shares an image row, so that one division finds a value's place. Writes y (=).
+// channels; Stored is the same as it lies in memory, perhaps in f16. One invocation computes one value of y, or the same
+// one of several rows and images; a row of workgroups shares an image row, so that one division finds a value's place.
+// Writes y (=).
 
 override WG_SIZE: u32 = 64;
 override SIZE_H: u32 = 2;
@@ -21,8 +22,8 @@ struct Params {
   pad_left: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<Value>;
-@group(0) @binding(1) var<storage, read_write> y: array<Value>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -46,18 +47,18 @@ fn main(
 
     for (var image = id.z; image < params.n; image += num_workgroups.z) {
       let x_start = image * params.in_h * params.in_w * params.c + channel;
-      var largest = x[x_start + first * params.c];
+      var largest = Value(x[x_start + first * params.c]);
       for (var kh = 0u; kh < SIZE_H; kh++) {
         for (var kw = 0u; kw < SIZE_W; kw++) {
           // In the padding before the image these wrap to large numbers. Without padding no window leaves it.
           let h = top + kh - params.pad_top;
           let w = left + kw - params.pad_left;
           if (!HAS_PADDING || (h < params.in_h && w < params.in_w)) {
-            largest = max(largest, x[x_start + (h * params.in_w + w) * params.c]);
+            largest = max(largest, Value(x[x_start + (h * params.in_w + w) * params.c]));
           }
         }
       }
-      y[(image * params.out_h + out_row) * row_size + id.x] = largest;
+      y[(image * params.out_h + out_row) * row_size + id.x] = Stored(largest);
     }
   }
 }

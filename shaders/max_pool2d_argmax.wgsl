@@ -1,8 +1,8 @@
 // Max pooling that also says where each maximum was: y[b, i, j, c] = max of x over the window at (i, j), argmax its place
 // kh * SIZE_W + kw within the window, a byte each, of equal elements the first. max_pool2d.wgsl is the same without argmax.
-// x: [n, in_h, in_w, c] NHWC, y: [n, out_h, out_w, c] in vec4f, argmax: the shape of y, four channels in a word, the
-// first in the lowest byte. One invocation computes four channels of a pixel of y, or the same ones of several rows and
-// images. A NaN wins, so that it is not hidden. Writes y and argmax (=).
+// x: [n, in_h, in_w, c] NHWC, y: [n, out_h, out_w, c] in Stored, vec4f or vec4h, argmax: the shape of y, four channels in
+// a word, the first in the lowest byte. One invocation computes four channels of a pixel of y, or the same ones of
+// several rows and images. A NaN wins, so that it is not hidden. Writes y and argmax (=).
 
 override WG_SIZE: u32 = 64;
 override SIZE_H: u32 = 2;
@@ -15,15 +15,15 @@ struct Params {
   n: u32,
   in_h: u32,
   in_w: u32,
-  c: u32, // vec4f, not channels
+  c: u32, // values of four, not channels
   out_h: u32,
   out_w: u32,
   pad_top: u32,
   pad_left: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(2) var<storage, read_write> argmax: array<u32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -48,7 +48,7 @@ fn main(
 
     for (var image = id.z; image < params.n; image += num_workgroups.z) {
       let x_start = image * params.in_h * params.in_w * params.c + channel;
-      var largest = x[x_start + first * params.c];
+      var largest = vec4f(x[x_start + first * params.c]);
       var place = vec4u(select(0u, (max(top, params.pad_top) - top) * SIZE_W + max(left, params.pad_left) - left, HAS_PADDING));
       for (var kh = 0u; kh < SIZE_H; kh++) {
         for (var kw = 0u; kw < SIZE_W; kw++) {
@@ -56,7 +56,7 @@ fn main(
           let h = top + kh - params.pad_top;
           let w = left + kw - params.pad_left;
           if (!HAS_PADDING || (h < params.in_h && w < params.in_w)) {
-            let value = x[x_start + (h * params.in_w + w) * params.c];
+            let value = vec4f(x[x_start + (h * params.in_w + w) * params.c]);
             // By its bits, since a compiler may take it that there is no NaN.
             let is_nan = (bitcast<vec4u>(value) & vec4u(0x7fffffff)) > vec4u(0x7f800000);
             let wins = (value > largest) | is_nan;
@@ -66,7 +66,7 @@ fn main(
         }
       }
       let at = (image * params.out_h + out_row) * row_size + id.x;
-      y[at] = largest;
+      y[at] = Stored(largest);
       argmax[at] = dot(place, vec4u(1u, 1u << 8, 1u << 16, 1u << 24));
     }
   }

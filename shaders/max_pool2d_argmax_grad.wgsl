@@ -1,9 +1,9 @@
 // Gradient of max pooling from the places of the maxima, as max_pool2d_argmax.wgsl keeps them: dx of an element is the sum
 // of dy over the windows whose place it is. Gathered: each element looks at the windows that cover it, so that nothing is
 // added atomically. max_pool2d_grad.wgsl is the same without argmax.
-// dx: [n, in_h, in_w, c] NHWC, dy: [n, out_h, out_w, c] in vec4f, argmax: the shape of dy, four channels in a word, the
-// first in the lowest byte. One invocation computes four channels of a pixel of dx, or the same ones of several rows and
-// images. Writes dx (=).
+// dx: [n, in_h, in_w, c] NHWC, dy: [n, out_h, out_w, c] in Stored, vec4f or vec4h, argmax: the shape of dy, four channels
+// in a word, the first in the lowest byte. One invocation computes four channels of a pixel of dx, or the same ones of
+// several rows and images. Writes dx (=).
 
 override WG_SIZE: u32 = 64;
 override SIZE_H: u32 = 2;
@@ -19,7 +19,7 @@ struct Params {
   n: u32,
   in_h: u32,
   in_w: u32,
-  c: u32, // vec4f, not channels
+  c: u32, // values of four, not channels
   out_h: u32,
   out_w: u32,
   pad_top: u32,
@@ -27,8 +27,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> argmax: array<u32>;
-@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> dx: array<vec4f>;
+@group(0) @binding(1) var<storage, read> dy: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -64,10 +64,10 @@ fn main(
           let place = (h_padded - out_row * STRIDE_H) * SIZE_W + w_padded - out_column * STRIDE_W;
           let window = start + (out_row * params.out_w + out_column) * params.c;
           let places = (vec4u(argmax[window]) >> vec4u(0, 8, 16, 24)) & vec4u(0xff);
-          acc += select(vec4f(), dy[window], places == vec4u(place));
+          acc += select(vec4f(), vec4f(dy[window]), places == vec4u(place));
         }
       }
-      dx[(image * params.in_h + row) * row_size + id.x] = acc;
+      dx[(image * params.in_h + row) * row_size + id.x] = Stored(acc);
     }
   }
 }

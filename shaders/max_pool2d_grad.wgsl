@@ -2,7 +2,8 @@
 // first element in row-major order. Gathered: each element of x looks at the windows that cover it and finds out again
 // whether it is their first maximum, so no index is stored and nothing is added atomically.
 // x, dx: [n, in_h, in_w, c] NHWC, dy: [n, out_h, out_w, c], in values: Value is f32, or vec4f where four divides the
-// channels. One invocation computes one value of dx, or the same one of several rows and images. Writes dx (=).
+// channels; Stored is the same as it lies in memory, perhaps in f16. One invocation computes one value of dx, or the same
+// one of several rows and images. Writes dx (=).
 
 override WG_SIZE: u32 = 64;
 override SIZE_H: u32 = 2;
@@ -26,9 +27,9 @@ struct Params {
   pad_left: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<Value>;
-@group(0) @binding(1) var<storage, read> dy: array<Value>;
-@group(0) @binding(2) var<storage, read_write> dx: array<Value>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> dy: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -51,7 +52,7 @@ fn main(
       let x_start = image * params.in_h * row_size + channel;
       let dy_start = image * params.out_h * params.out_w * params.c + channel;
       let own_index = row * params.in_w + column;
-      let own = x[x_start + own_index * params.c];
+      let own = Value(x[x_start + own_index * params.c]);
       var acc = Value(0.0);
       for (var i = 0u; i < WINDOWS_H; i++) {
         for (var j = 0u; j < WINDOWS_W; j++) {
@@ -73,16 +74,16 @@ fn main(
               let w = out_column * STRIDE_W + kw - params.pad_left;
               if (!HAS_PADDING || (h < params.in_h && w < params.in_w)) {
                 let index = h * params.in_w + w;
-                let other = x[x_start + index * params.c];
+                let other = Value(x[x_start + index * params.c]);
                 is_first = is_first & select(own > other, own >= other, own_index <= index);
               }
             }
           }
           let window = (out_row * params.out_w + out_column) * params.c;
-          acc += select(Value(0.0), dy[dy_start + window], is_first);
+          acc += select(Value(0.0), Value(dy[dy_start + window]), is_first);
         }
       }
-      dx[(image * params.in_h + row) * row_size + id.x] = acc;
+      dx[(image * params.in_h + row) * row_size + id.x] = Stored(acc);
     }
   }
 }

@@ -1,11 +1,17 @@
 /**
- * Max pooling, NHWC. Padding never wins; of equal elements the first of the window (row-major) gets the gradient.
+ * Max pooling, NHWC, float32 or float16 (all tensors but argmax alike). Padding never wins; of equal elements the first of the window (row-major) gets the gradient.
  */
 import { pool2dGeometry, type Pool2dGeometry, type Pool2dSizes } from "../geometry.ts";
-import { ceilDiv, itemsPerInvocation, valueType, type Context } from "../gpu/context.ts";
+import {
+  ceilDiv,
+  expectFloats,
+  itemsPerInvocation,
+  valueType,
+  type Context,
+} from "../gpu/context.ts";
 import type { Constants } from "../gpu/shader.ts";
 import { ShapeError } from "../gpu/errors.ts";
-import { expectShape, type Shape, type Tensor } from "../tensor.ts";
+import { expectShape, type DType, type Shape, type Tensor } from "../tensor.ts";
 import { forEachWindow } from "./windows.ts";
 
 const WG_SIZE = 64;
@@ -22,11 +28,12 @@ export function maxPool2d(
 ): void {
   const g = pool2dGeometry(x.shape, options);
   expectShape("maxPool2d", "y", y, [g.n, g.outH, g.outW, g.c]);
+  expectFloats("maxPool2d", x, y);
   forEachWindow(ctx.device, [x, y], (tensors, { count }) => {
     ctx.dispatch({
       label: `maxPool2d ${y.label}`,
       shader: "max_pool2d",
-      constants: constants(g),
+      constants: constants(g, x.dtype),
       tensors,
       params: params(g, count),
       workgroups: grid(ctx, (g.outW * g.c) / valueType(g.c).lanes, g.outH, count),
@@ -47,11 +54,12 @@ export function maxPool2dGrad(
   const g = pool2dGeometry(x.shape, options, "maxPool2dGrad");
   expectShape("maxPool2dGrad", "dy", dy, [g.n, g.outH, g.outW, g.c]);
   expectShape("maxPool2dGrad", "dx", dx, x.shape);
+  expectFloats("maxPool2dGrad", x, dy, dx);
   forEachWindow(ctx.device, [x, dy, dx], (tensors, { count }) => {
     ctx.dispatch({
       label: `maxPool2dGrad ${dx.label}`,
       shader: "max_pool2d_grad",
-      constants: constants(g),
+      constants: constants(g, x.dtype),
       tensors,
       params: params(g, count),
       workgroups: grid(ctx, (g.inW * g.c) / valueType(g.c).lanes, g.inH, count),
@@ -79,11 +87,16 @@ export function maxPool2dArgmax(
   const g = argmaxGeometry("maxPool2dArgmax", x.shape, options);
   expectShape("maxPool2dArgmax", "y", y, [g.n, g.outH, g.outW, g.c]);
   expectShape("maxPool2dArgmax", "argmax", argmax, y.shape);
+  expectFloats("maxPool2dArgmax", x, y);
   forEachWindow(ctx.device, [x, y, argmax], (tensors, { count }) => {
     ctx.dispatch({
       label: `maxPool2d ${y.label}`,
       shader: "max_pool2d_argmax",
-      constants: { ...windowConstants(g), HAS_PADDING: hasPadding(g) },
+      constants: {
+        ...windowConstants(g),
+        HAS_PADDING: hasPadding(g),
+        Stored: valueType(g.c, x.dtype).Stored,
+      },
       tensors,
       params: params(g, count),
       workgroups: grid(ctx, (g.outW * g.c) / 4, g.outH, count),
@@ -105,11 +118,12 @@ export function maxPool2dArgmaxGrad(
   const g = argmaxGeometry("maxPool2dArgmaxGrad", dx.shape, options);
   expectShape("maxPool2dArgmaxGrad", "dy", dy, [g.n, g.outH, g.outW, g.c]);
   expectShape("maxPool2dArgmaxGrad", "argmax", argmax, dy.shape);
+  expectFloats("maxPool2dArgmaxGrad", dy, dx);
   forEachWindow(ctx.device, [argmax, dy, dx], (tensors, { count }) => {
     ctx.dispatch({
       label: `maxPool2dGrad ${dx.label}`,
       shader: "max_pool2d_argmax_grad",
-      constants: windowConstants(g),
+      constants: { ...windowConstants(g), Stored: valueType(g.c, dy.dtype).Stored },
       tensors,
       params: params(g, count),
       workgroups: grid(ctx, (g.inW * g.c) / 4, g.inH, count),
@@ -126,8 +140,9 @@ function argmaxGeometry(op: string, shape: Shape, options: Pool2dSizes): Pool2dG
   );
 }
 
-function constants(g: Pool2dGeometry): Constants {
-  return { ...windowConstants(g), HAS_PADDING: hasPadding(g), Value: valueType(g.c).Value };
+function constants(g: Pool2dGeometry, dtype: DType): Constants {
+  const { Value, Stored } = valueType(g.c, dtype);
+  return { ...windowConstants(g), HAS_PADDING: hasPadding(g), Value, Stored };
 }
 
 function windowConstants(g: Pool2dGeometry): Constants {

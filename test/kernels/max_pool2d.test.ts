@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import { pool2dGeometry, type Pool2dSizes } from "../../src/geometry.ts";
+import { roundToFloat16, toFloat16 } from "../../src/float16.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import {
   maxPool2d,
@@ -8,6 +9,8 @@ import {
   maxPool2dGrad,
   maxPool2dKeepsArgmax,
 } from "../../src/kernels/max_pool2d.ts";
+import type { Context } from "../../src/gpu/context.ts";
+import type { Tensor } from "../../src/tensor.ts";
 import * as reference from "../../src/reference/max_pool2d.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
@@ -45,11 +48,23 @@ const outShape = (shape: number[], options: Pool2dSizes): number[] => {
   return [g.n, g.outH, g.outW, g.c];
 };
 
-async function pool(device: Device, x: Float32Array, shape: number[], options: Pool2dSizes) {
-  const input = device.upload(x, shape, "x");
-  const y = await runKernel(device, outShape(shape, options), (ctx, out) => {
+type Storage = "float32" | "float16";
+
+const upload = (device: Device, x: Float32Array, shape: number[], stored: Storage, label: string) =>
+  device.upload(stored === "float16" ? toFloat16(x) : x, shape, label);
+
+async function pool(
+  device: Device,
+  x: Float32Array,
+  shape: number[],
+  options: Pool2dSizes,
+  stored: Storage = "float32",
+) {
+  const input = upload(device, x, shape, stored, "x");
+  const encode = (ctx: Context, out: Tensor) => {
     maxPool2d(ctx, { x: input }, options, out);
-  });
+  };
+  const y = await runKernel(device, outShape(shape, options), encode, stored);
   device.release(input);
   return y;
 }
@@ -60,14 +75,16 @@ async function poolGrad(
   dy: Float32Array,
   shape: number[],
   options: Pool2dSizes,
+  stored: Storage = "float32",
 ) {
   const inputs = {
-    x: device.upload(x, shape, "x"),
-    dy: device.upload(dy, outShape(shape, options), "dy"),
+    x: upload(device, x, shape, stored, "x"),
+    dy: upload(device, dy, outShape(shape, options), stored, "dy"),
   };
-  const dx = await runKernel(device, shape, (ctx, out) => {
+  const encode = (ctx: Context, out: Tensor) => {
     maxPool2dGrad(ctx, inputs, options, out);
-  });
+  };
+  const dx = await runKernel(device, shape, encode, stored);
   device.release(inputs.x, inputs.dy);
   return dx;
 }
@@ -147,17 +164,20 @@ async function poolByArgmax(
   dy: Float32Array,
   shape: number[],
   options: Pool2dSizes,
+  stored: Storage = "float32",
 ) {
   const out = outShape(shape, options);
-  const input = device.upload(x, shape, "x");
-  const dyTensor = device.upload(dy, out, "dy");
+  const input = upload(device, x, shape, stored, "x");
+  const dyTensor = upload(device, dy, out, stored, "dy");
   const argmax = device.tensor(out, "uint8", "argmax");
-  const y = await runKernel(device, out, (ctx, tensor) => {
+  const forward = (ctx: Context, tensor: Tensor) => {
     maxPool2dArgmax(ctx, { x: input }, options, { y: tensor, argmax });
-  });
-  const dx = await runKernel(device, shape, (ctx, tensor) => {
+  };
+  const backward = (ctx: Context, tensor: Tensor) => {
     maxPool2dArgmaxGrad(ctx, { argmax, dy: dyTensor }, options, tensor);
-  });
+  };
+  const y = await runKernel(device, out, forward, stored);
+  const dx = await runKernel(device, shape, backward, stored);
   device.release(input, dyTensor, argmax);
   return { y, dx };
 }
@@ -196,6 +216,53 @@ describe("maxPool2dArgmax", () => {
     expect(maxPool2dKeepsArgmax([1, 4, 4, 8], { size: 2 })).to.equal(true);
     expect(maxPool2dKeepsArgmax([1, 4, 4, 6], { size: 2 })).to.equal(false);
     expect(maxPool2dKeepsArgmax([1, 20, 20, 4], { size: 17 })).to.equal(false);
+  });
+});
+
+describe("maxPool2d in float16", () => {
+  const device = useDevice();
+
+  for (const [shape, options] of [
+    [[1, 7, 9, 3], { size: 3, strides: 2, padding: "same" }],
+    [[2, 5, 7, 8], { size: 2, padding: "same" }],
+  ] as [number[], Pool2dSizes][])
+    it(`x=[${shape.join(",")}] ${JSON.stringify(options)}`, async function () {
+      if (!device().hasFloat16) this.skip();
+      const g = pool2dGeometry(shape, options);
+      // Rounded values tie now and then, as float16 activations do.
+      const x = roundToFloat16(randomFloats(shape, 9));
+      const dy = roundToFloat16(randomFloats(outShape(shape, options), 10));
+      const y = await pool(device(), x, shape, options, "float16");
+      const want = reference.maxPool2d(toFloat64(x), g);
+      expect(y, "a maximum is not rounded").to.deep.equal(Float32Array.from(want.values));
+      const dx = await poolGrad(device(), x, dy, shape, options, "float16");
+      const wantDx = reference.maxPool2dGrad(toFloat64(x), toFloat64(dy), g);
+      expectClose(dx, wantDx, shape, { stored: "float16" });
+      if (maxPool2dKeepsArgmax(shape, options))
+        expect(await poolByArgmax(device(), x, dy, shape, options, "float16")).to.deep.equal({
+          y,
+          dx,
+        });
+    });
+
+  it("lets a NaN win", async function () {
+    if (!device().hasFloat16) this.skip();
+    const x = Float32Array.of(NaN, 1, 1, 1, 2, 2, NaN, 2, 3, 3, 3, 3, 4, 4, 4, 4);
+    const dy = new Float32Array(4);
+    const { y } = await poolByArgmax(device(), x, dy, [1, 2, 2, 4], { size: 2 }, "float16");
+    expect([...y]).to.deep.equal([NaN, 4, NaN, 4]);
+  });
+
+  it("refuses one tensor in float16 and one in float32", async () => {
+    const x = device().tensor([1, 4, 4, 4], "float16", "x");
+    const y = device().tensor([1, 2, 2, 4], "float32", "y");
+    const failed = await device()
+      .record("bad", (ctx) => {
+        maxPool2d(ctx, { x }, { size: 2 }, y);
+      })
+      .catch((error: unknown) => error);
+    expect(String(failed)).to.contain('maxPool2d: "y": expected float16, got float32');
+    device().release(x, y);
   });
 });
 
