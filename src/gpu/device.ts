@@ -24,7 +24,8 @@ import {
   printShader,
   type DebugSettings,
 } from "./debug.ts";
-import { DeviceError, ShaderError } from "./errors.ts";
+import { DeviceError, textOf } from "./errors.ts";
+import { compilePipeline, pipelineKey, type Pipeline } from "./pipeline.ts";
 import { Profiler, type HostKind, type Recording } from "./profiler.ts";
 import { Program, record } from "./program.ts";
 import { loadShader, type Constants, type Shader } from "./shader.ts";
@@ -55,12 +56,6 @@ const WANTED_LIMITS = [
 ] as const;
 
 const WANTED_FEATURES = ["timestamp-query", "subgroups", "shader-f16"] as const;
-
-export interface Pipeline {
-  readonly shader: Shader;
-  readonly handle: GPUComputePipeline;
-  readonly layouts: readonly GPUBindGroupLayout[];
-}
 
 /** What has been sent to the queue since the device was opened; tests hold training to it. */
 export interface Traffic {
@@ -361,7 +356,11 @@ export class Device {
     const key = pipelineKey(shaderName, constants);
     let pipeline = this.#pipelines.get(key);
     if (!pipeline) {
-      pipeline = this.span("compile", key, () => this.#compile(shaderName, constants));
+      pipeline = this.span("compile", key, async () => {
+        const shader = this.shader(shaderName, constants);
+        printShader(this.#debug, shader, constants);
+        return compilePipeline(this.handle, shader, constants);
+      });
       this.#pipelines.set(key, pipeline);
     }
     return pipeline;
@@ -373,29 +372,6 @@ export class Device {
     const shader = this.#shaders.get(key) ?? loadShader(shaderName, constants, this.#shaderFolder);
     this.#shaders.set(key, shader);
     return shader;
-  }
-
-  async #compile(shaderName: string, constants: Constants): Promise<Pipeline> {
-    const shader = this.shader(shaderName, constants);
-    printShader(this.#debug, shader, constants);
-    const label = pipelineKey(shaderName, constants);
-    this.handle.pushErrorScope("validation");
-    const module = this.handle.createShaderModule({ label, code: shader.code });
-    const layouts = bindGroupLayouts(this.handle, shader, label);
-    const creation = this.handle.createComputePipelineAsync({
-      label,
-      layout: this.handle.createPipelineLayout({ label, bindGroupLayouts: layouts }),
-      compute: { module, entryPoint: "main", constants: shader.overrides },
-    });
-    const scope = this.handle.popErrorScope();
-    try {
-      const handle = await creation;
-      await scope;
-      return { shader, handle, layouts };
-    } catch (cause) {
-      await scope;
-      throw await shaderError(module, shader, constants, cause);
-    }
   }
 
   /**
@@ -562,64 +538,6 @@ export class Device {
     this.handle.destroy();
     delete this.#instance.gpu;
   }
-}
-
-function pipelineKey(shaderName: string, constants: Constants): string {
-  const sorted = Object.entries(constants).sort(([a], [b]) => (a < b ? -1 : 1));
-  return [shaderName, ...sorted.map(([key, value]) => `${key}=${String(value)}`)].join(" ");
-}
-
-function bindGroupLayouts(handle: GPUDevice, shader: Shader, label: string): GPUBindGroupLayout[] {
-  const tensors = handle.createBindGroupLayout({
-    label: `${label} tensors`,
-    entries: shader.bindings.map((access, binding) => ({
-      binding,
-      visibility: GPUShaderStage.COMPUTE,
-      buffer: { type: access === "read" ? "read-only-storage" : "storage" },
-    })),
-  });
-  if (shader.params.length === 0) return [tensors];
-  const params = handle.createBindGroupLayout({
-    label: `${label} params`,
-    entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform" } }],
-  });
-  return [tensors, params];
-}
-
-async function shaderError(
-  module: GPUShaderModule,
-  shader: Shader,
-  constants: Constants,
-  cause: unknown,
-): Promise<ShaderError> {
-  const file = `${shader.name}.wgsl`;
-  const info = await module.getCompilationInfo();
-  const messages = info.messages.map((m) => ({
-    type: m.type,
-    line: m.lineNum,
-    column: m.linePos,
-    text: m.message,
-  }));
-  const inForce = Object.entries(constants).map(([key, value]) => `${key}=${String(value)}`);
-  const errors = messages.filter((m) => m.type === "error");
-  const lines = errors.map((m) => `${placeOf(shader, m.line)}:${m.column} ${m.text}`);
-  if (lines.length === 0) lines.push(`${file} ${textOf(cause)}`);
-  return new ShaderError(
-    `${lines.join("\n")} (constants ${inForce.join(" ") || "none"})`,
-    { file, messages, constants },
-    { cause },
-  );
-}
-
-/** `file:line` on disk of a line of a shader's code. */
-function placeOf({ name, files }: Shader, line: number): string {
-  const part = files.findLast(({ firstLine }) => firstLine <= line);
-  return part ? `${part.file}:${line - part.firstLine + 1}` : `${name}.wgsl:${line}`;
-}
-
-function textOf(cause: unknown): string {
-  const text = cause instanceof Error ? cause.message || cause.name : String(cause);
-  return text.trim();
 }
 
 /** What this process may have: a container's share of the machine's memory, or all of it. */

@@ -4,7 +4,7 @@
  */
 import { elementCount, sizeBytes, type DType, type Shape, type Tensor } from "../tensor.ts";
 import type { Context, Dispatch } from "./context.ts";
-import type { Device, Pipeline } from "./device.ts";
+import type { Device } from "./device.ts";
 import { DeviceError, ShaderError } from "./errors.ts";
 import {
   planMemory,
@@ -14,6 +14,7 @@ import {
   type PlanLimits,
   type ScratchMemory,
 } from "./memory_plan.ts";
+import type { Pipeline } from "./pipeline.ts";
 import type { Profiler } from "./profiler.ts";
 import { packParams } from "./shader.ts";
 import { Timestamps } from "./timestamps.ts";
