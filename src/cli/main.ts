@@ -90,6 +90,11 @@ const cropOption = () =>
   new Option("--crop <fraction>", "central fraction of each image to keep").argParser(fraction);
 const batchOption = () =>
   new Option("--batch-size <n>", "images at a time").argParser(positive).default(32);
+const precisionOption = () =>
+  new Option(
+    "--precision <name>",
+    "mixed: activations in float16, sums in float32 (default: TUNINGFORK_PRECISION, else float32)",
+  ).choices(["float32", "mixed"] as const);
 
 program
   .command("train")
@@ -111,6 +116,7 @@ program
     positive,
     1,
   )
+  .addOption(precisionOption())
   .option("--learning-rate <rate>", "Adamax' learning rate", number, 0.002)
   .option("--seed <n>", "seed of weights, order, augmentation and dropout", integer, 1)
   .option("--validation <fraction>", "share of the images held out", share, 0)
@@ -224,6 +230,7 @@ program
   .option("--tests <letters>", "which of a,b,c,d,e,f,g", list)
   .option("--seed <n>", "seed of everything that is drawn", integer, 1)
   .option("--seeds <k>", "repeat with so many seeds", positive, 1)
+  .addOption(precisionOption())
   .option("--out <folder>", "where results, models, figures and report go", "out/study")
   .option("--resume", "continue a study that was interrupted", false)
   .addHelpText("after", example("tuningfork study --preset quick --tests a,c,g --out out/study"))
@@ -272,7 +279,7 @@ program
   .option("--name <text>", "only cases whose name contains this, e.g. conv2")
   .option("--pass <names>", "only these of forward, inputGrad, weightGrad, step", list)
   .option("--algorithm <name>", "auto, all, or one by its name", "auto")
-  .option("--precision <name>", "float32", "float32")
+  .addOption(precisionOption().default("float32"))
   .option("--seconds <s>", "time for each row's samples", seconds, 2)
   .option("--list", "print the rows to come and run nothing", false)
   .option("--json <file>", "write {context, benchmarks}")
@@ -299,6 +306,7 @@ program
   )
   .requiredOption("--network <file>", "network as JSON, e.g. networks/paper.json")
   .option("--batch <n>", "images in one step", positive, 32)
+  .addOption(precisionOption())
   .option("--json", "print a JSON line an operation", false)
   .addHelpText("after", example("tuningfork tune --network networks/quick.json --batch 32"))
   .action(
@@ -318,6 +326,7 @@ program
   .option("--steps <n>", "steps to profile, after as many to warm up", positive, 10)
   .option("--train", "profile training, the default", false)
   .option("--infer", "profile inference", false)
+  .addOption(precisionOption())
   .option("--seed <n>", "seed of weights and images", integer, 1)
   .option("--no-ceilings", "do not measure what the adapter can do at most")
   .option(

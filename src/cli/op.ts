@@ -27,6 +27,7 @@ import { softmax } from "../kernels/softmax.ts";
 import { softmaxCrossEntropy } from "../kernels/softmax_cross_entropy.ts";
 import { clearStatus, stepState } from "../kernels/step_state.ts";
 import { FILE_DTYPE, openSafetensors, writeSafetensors, type FileDType } from "../safetensors.ts";
+import { messageOf } from "../system_errors.ts";
 import {
   elementCount,
   formatShape,
@@ -458,7 +459,7 @@ function parseObject(name: string, text: string): Record<string, unknown> {
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new Error(`op ${name}: --attrs is no JSON: ${reason}`, { cause });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value))

@@ -4,6 +4,7 @@ import type { ImageSet } from "../data/dataset.ts";
 import { openDevice } from "../gpu/device.ts";
 import { argmax } from "../metrics/accuracy.ts";
 import { loadModel } from "../nn/weights.ts";
+import { messageOf } from "../system_errors.ts";
 import { predict } from "../train/predict.ts";
 
 export interface PredictCommandOptions {
@@ -45,9 +46,7 @@ export async function predictImages(options: PredictCommandOptions): Promise<num
           pixels.push(result.value);
         } else {
           failed++;
-          console.error(
-            result.reason instanceof Error ? result.reason.message : String(result.reason),
-          );
+          console.error(messageOf(result.reason));
         }
       });
       if (paths.length === 0) continue;

@@ -4,6 +4,7 @@ import { measureCeilings } from "../../bench/ceilings.ts";
 import { prepareFolder } from "../folders.ts";
 import { openDevice } from "../gpu/device.ts";
 import { NetworkError, readNetwork } from "../nn/network.ts";
+import { precisionOf, type Precision } from "../nn/precision.ts";
 import { compareProfiles, formatDiff, readProfile } from "../profile/diff.ts";
 import { formatProfile } from "../profile/format.ts";
 import { ProfiledNetwork, STEPS_PHASE } from "../profile/run.ts";
@@ -18,6 +19,7 @@ export interface ProfileOptions {
   readonly train: boolean;
   readonly infer: boolean;
   readonly seed: number;
+  readonly precision?: Precision;
   readonly ceilings: boolean;
   readonly overhead?: number;
   readonly out?: string;
@@ -39,13 +41,16 @@ export async function profile(options: ProfileOptions): Promise<number> {
     throw new Error("profile: expected --train or --infer, got both; leave one out");
   const mode = options.infer ? "infer" : "train";
   const network = readNetwork(file);
+  const precision = precisionOf(options.precision);
   await prepareFolder(out);
   const device = await openDevice();
   try {
     const ceilings = options.ceilings ? await measureCeilings(device, CEILING_SECONDS) : undefined;
-    const run = new ProfiledNetwork(device, network, { batchSize: batch, steps, mode, seed });
+    const run = new ProfiledNetwork(device, network, {
+      ...{ batchSize: batch, steps, mode, seed, precision },
+    });
     const recording = await run.record();
-    const title = `${file}: ${mode === "train" ? "training" : "inference"} with a batch of ${batch}`;
+    const title = `${file}: ${mode === "train" ? "training" : "inference"} with a batch of ${batch}${precision === "mixed" ? ", mixed precision" : ""}`;
     const result = await writeProfile(out, recording, {
       title,
       phase: STEPS_PHASE,
@@ -56,6 +61,7 @@ export async function profile(options: ProfileOptions): Promise<number> {
         network: file,
         mode,
         batch,
+        precision,
         node: process.version,
         webgpu: webgpuVersion(),
       },

@@ -1,6 +1,7 @@
 /** `tuningfork study`: the seven tests of the paper and their report. */
 import { join } from "node:path";
 import { openDevice } from "../gpu/device.ts";
+import { precisionOf, type Precision } from "../nn/precision.ts";
 import { TEST_IDS, type DataSetChoice, type Preset, type TestId } from "../study/results.ts";
 import { InterruptedError } from "../study/seven_tests.ts";
 import { defaultChoice } from "../study/sources.ts";
@@ -17,6 +18,7 @@ export interface StudyCommandOptions {
   readonly tests?: readonly string[];
   readonly seed: number;
   readonly seeds: number;
+  readonly precision?: Precision;
   readonly out: string;
   readonly resume: boolean;
 }
@@ -25,6 +27,7 @@ export interface StudyCommandOptions {
 export async function study(options: StudyCommandOptions): Promise<number> {
   const tests = (options.tests ?? TEST_IDS).map(checkedTest);
   const choice = options.dataSet ?? defaultChoice(options.data);
+  const precision = precisionOf(options.precision);
   const device = await openDevice();
   const interrupt = onInterrupt();
   const loading = terminalProgress();
@@ -32,7 +35,7 @@ export async function study(options: StudyCommandOptions): Promise<number> {
   try {
     const adapterClass = device.summary.class;
     console.error(
-      `study: ${options.preset} preset, ${choice} galaxies, on ${describeDevice(device)}`,
+      `study: ${options.preset} preset, ${choice} galaxies${precision === "mixed" ? ", mixed precision" : ""}, on ${describeDevice(device)}`,
     );
     if (adapterClass === "swiftshader" && options.preset === "quick")
       console.error(
@@ -45,6 +48,7 @@ export async function study(options: StudyCommandOptions): Promise<number> {
       tests: [...TEST_IDS].filter((id) => tests.includes(id)),
       seed: options.seed,
       seeds: options.seeds,
+      precision,
       out: options.out,
       resume: options.resume,
       signal: interrupt.signal,

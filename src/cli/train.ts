@@ -12,6 +12,7 @@ import { CheckpointError } from "../gpu/errors.ts";
 import { Dense } from "../nn/dense.ts";
 import { Sequential } from "../nn/model.ts";
 import { NetworkError, readNetwork } from "../nn/network.ts";
+import type { Precision } from "../nn/precision.ts";
 import { loadWeights, modelOf, saveModel, type ModelInfo } from "../nn/weights.ts";
 import { openSafetensors } from "../safetensors.ts";
 import { formatBytes } from "../tensor.ts";
@@ -32,6 +33,7 @@ export interface TrainOptions {
   readonly epochs: number;
   readonly batchSize: number;
   readonly accumulateSteps: number;
+  readonly precision?: Precision;
   readonly learningRate?: number;
   readonly seed: number;
   readonly validation: number;
@@ -144,7 +146,8 @@ async function loadImages(
 }
 
 async function buildModel(device: Device, model: Sequential, options: TrainOptions): Promise<void> {
-  await model.build(device, { seed: options.seed, batchSize: options.batchSize });
+  const { seed, batchSize, precision } = options;
+  await model.build(device, { seed, batchSize, precision });
   if (options.init === undefined) return;
   const head =
     options.newHead === undefined ? undefined : model.layers.findLast((l) => l instanceof Dense);

@@ -2,6 +2,7 @@
 import { openDevice } from "../gpu/device.ts";
 import { Sequential } from "../nn/model.ts";
 import { readNetwork } from "../nn/network.ts";
+import type { Precision } from "../nn/precision.ts";
 import { table } from "../nn/summary.ts";
 import { choicesFile, describeOperation, tuneOperations, type TunedOperation } from "../nn/tune.ts";
 import { describeDevice } from "./train.ts";
@@ -9,16 +10,17 @@ import { describeDevice } from "./train.ts";
 export interface TuneOptions {
   readonly network: string;
   readonly batch: number;
+  readonly precision?: Precision;
   readonly json: boolean;
 }
 
 /** Tunes every operation of the network's training step. Returns the exit code. */
-export async function tune({ network, batch, json }: TuneOptions): Promise<number> {
+export async function tune({ network, batch, precision, json }: TuneOptions): Promise<number> {
   const config = readNetwork(network);
   const device = await openDevice();
   try {
     const model = new Sequential(config);
-    await model.build(device, { seed: 1, batchSize: batch, tune: "off" });
+    await model.build(device, { seed: 1, batchSize: batch, precision, tune: "off" });
     const operations = model.operations(batch);
     model.destroy();
     console.error(

@@ -47,7 +47,7 @@ export interface BuildOptions {
    * `mixed` stores activations and their gradients in float16, half the memory, where the adapter has shader-f16; sums,
    * parameters and the optimizer stay float32. Default: TUNINGFORK_PRECISION of the environment, else `float32`.
    */
-  readonly precision?: Precision;
+  readonly precision?: Precision | undefined;
 }
 
 export const TUNE_MODES = ["off", "cached", "full"] as const;

@@ -14,6 +14,7 @@ import { formatShape, type Tensor } from "../tensor.ts";
 import type { Parameter } from "./layer.ts";
 import { Sequential } from "./model.ts";
 import { checkNetwork } from "./network.ts";
+import type { Precision } from "./precision.ts";
 
 /** What a model file says of the model beside its weights. */
 export interface ModelInfo {
@@ -111,12 +112,12 @@ export function modelOf(file: SafetensorsFile): { model: Sequential; info: Model
 export async function loadModel(
   device: Device,
   path: string,
-  options: { batchSize?: number; seed?: number } = {},
+  options: { batchSize?: number; seed?: number; precision?: Precision | undefined } = {},
 ): Promise<{ model: Sequential; info: ModelInfo }> {
   const file = await openSafetensors(path);
   try {
     const { model, info } = modelOf(file);
-    await model.build(device, { seed: options.seed ?? 0, batchSize: options.batchSize ?? 32 });
+    await model.build(device, { seed: 0, ...options });
     await loadWeights(model, file);
     return { model, info };
   } finally {

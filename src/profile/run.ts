@@ -5,6 +5,7 @@ import type { Device } from "../gpu/device.ts";
 import type { Recording } from "../gpu/profiler.ts";
 import { Sequential } from "../nn/model.ts";
 import type { NetworkConfig } from "../nn/network.ts";
+import type { Precision } from "../nn/precision.ts";
 import { Random } from "../random.ts";
 import { fit } from "../train/fit.ts";
 import { predict } from "../train/predict.ts";
@@ -14,6 +15,7 @@ export interface ProfileRun {
   readonly steps: number;
   readonly mode: "train" | "infer";
   readonly seed: number;
+  readonly precision?: Precision | undefined;
 }
 
 /** The phase in which the steps lie that count; building and warming up come before. */
@@ -43,10 +45,10 @@ export class ProfiledNetwork {
 
   /** Builds the network, warms up and records the steps, a phase each. */
   record(): Promise<Recording> {
-    const { seed, batchSize } = this.#run;
+    const { seed, batchSize, precision } = this.#run;
     return this.#device.profile(async () => {
       await this.#device.span("phase", "build", () =>
-        this.#model.build(this.#device, { seed, batchSize }),
+        this.#model.build(this.#device, { seed, batchSize, precision }),
       );
       // Software adapters compile a program when it first runs.
       await this.#device.span("phase", "warm-up", () => this.#steps());

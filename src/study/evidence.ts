@@ -57,7 +57,10 @@ async function appliedSets(
 ): Promise<Pick<Extras, "applied" | "physical">> {
   const { device, settings, sources, out } = study;
   const { apply, physical } = sources;
-  const { model } = await loadModel(device, modelPath(out, id), { batchSize: settings.batchSize });
+  const { model } = await loadModel(device, modelPath(out, id), {
+    batchSize: settings.batchSize,
+    precision: settings.precision,
+  });
   const classify = async (set: ImageSet): Promise<Predictions> => ({
     classes: sources.classes,
     labels: set.labels,
@@ -173,7 +176,8 @@ async function smallAgainstLarge(
       stratifiedSplit(dissimilar, { train: count, test: 0 }, seed).train,
     );
     const model = new Sequential(settings.network).replaceHead(set.classes.length);
-    await model.build(device, { seed, batchSize: settings.batchSize });
+    const { batchSize, precision } = settings;
+    await model.build(device, { seed, batchSize, precision });
     const { signal } = study;
     const { ended } = await fit(model, set, {
       epochs,
@@ -193,6 +197,7 @@ async function smallAgainstLarge(
       ? {
           ...(await loadModel(device, modelPath(out, "pretrained_dissimilar"), {
             batchSize: settings.batchSize,
+            precision: settings.precision,
           })),
           set: dissimilar,
         }
@@ -244,7 +249,10 @@ async function featureMaps(
     ["pretrained_similar", "before fine-tuning"],
     ["g", "after fine-tuning"],
   ] as const) {
-    const { model } = await loadModel(device, modelPath(out, name), { batchSize: 1 });
+    const { model } = await loadModel(device, modelPath(out, name), {
+      batchSize: 1,
+      precision: study.settings.precision,
+    });
     const layers = wanted.filter((layer) => model.layers.some((l) => l.name === layer));
     maps.push(
       ...(await activationsOf(model, target, index, layers)).map((map) => ({ ...map, when })),

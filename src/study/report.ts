@@ -4,6 +4,7 @@
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeFolder } from "../folders.ts";
+import { messageOf } from "../system_errors.ts";
 import { drawFigures } from "./figures.ts";
 import { reportPage } from "./report_page.ts";
 import type { StudyEvidence, StudyResults } from "./results.ts";
@@ -56,7 +57,7 @@ async function writeWhole(path: string, content: string | Uint8Array): Promise<v
 }
 
 function cannotWrite(path: string, error: unknown): Error {
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = messageOf(error);
   return new Error(
     `report: cannot write ${path}: ${reason}; free some space or choose another folder with --out`,
     { cause: error },

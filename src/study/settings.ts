@@ -2,6 +2,7 @@
 import { fileURLToPath } from "node:url";
 import type { AdapterDetails } from "../gpu/adapter.ts";
 import { readNetwork, type NetworkConfig } from "../nn/network.ts";
+import type { Precision } from "../nn/precision.ts";
 import type { Preset } from "./results.ts";
 
 export interface StudySettings {
@@ -10,6 +11,8 @@ export interface StudySettings {
   /** Side of the network's input in pixels. */
   readonly size: number;
   readonly batchSize: number;
+  /** Default: TUNINGFORK_PRECISION, else float32. */
+  readonly precision?: Precision | undefined;
   readonly learningRate: number;
   readonly pretrainEpochs: { readonly dissimilar: number; readonly similar: number };
   readonly epochs: number;

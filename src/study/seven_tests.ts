@@ -140,7 +140,8 @@ export async function pretrain(
   );
   const model = new Sequential(settings.network);
   model.replaceHead(set.classes.length);
-  await model.build(study.device, { seed: study.seed, batchSize: settings.batchSize });
+  const { batchSize, precision } = settings;
+  await model.build(study.device, { seed: study.seed, batchSize, precision });
   const info: ModelInfo = { classes: set.classes, crop: set.crop, dataSet: set.name };
   const run = await trainPhase(
     study,
@@ -220,11 +221,13 @@ async function startingModel(
   pretraining: Pretraining | undefined,
 ): Promise<Sequential> {
   const { device, settings, sources, seed, out } = study;
-  const { batchSize } = settings;
-  if (!pretraining) return new Sequential(settings.network).build(device, { seed, batchSize });
+  const { batchSize, precision } = settings;
+  if (!pretraining)
+    return new Sequential(settings.network).build(device, { seed, batchSize, precision });
   const { model } = await loadModel(device, modelPath(out, `pretrained_${pretraining}`), {
     batchSize,
     seed,
+    precision,
   });
   if (pretraining === "dissimilar") model.replaceHead(sources.classes.length, seed);
   return model;

@@ -11,6 +11,7 @@ import type { Device } from "../gpu/device.ts";
 import { systemReason } from "../system_errors.ts";
 import { trainingFlops } from "../nn/summary.ts";
 import { Sequential } from "../nn/model.ts";
+import type { Precision } from "../nn/precision.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { writeReport } from "./report.ts";
 import type { DataSetChoice, Preset, SeedStatistics, StudyResults, TestId } from "./results.ts";
@@ -38,6 +39,8 @@ export interface StudyOptions {
   readonly tests: readonly TestId[];
   readonly seed: number;
   readonly seeds: number;
+  /** Default: that of `settings`. */
+  readonly precision?: Precision;
   readonly out: string;
   readonly resume: boolean;
   readonly signal?: AbortSignal;
@@ -56,7 +59,8 @@ export async function runStudy(
   const { out, seed, tests, preset, choice } = options;
   const started = Date.now();
   await openFolder(device, options);
-  const settings = options.settings ?? studySettings(preset, device.summary.class);
+  const given = options.settings ?? studySettings(preset, device.summary.class);
+  const settings = { ...given, precision: options.precision ?? given.precision };
   const first = await runSeed(device, settings, options, seed, out);
   const statistics = await otherSeeds(device, settings, options, first.records);
   const estimate = paperEstimate(settings, first.context.sources, first.records);
@@ -90,9 +94,14 @@ export async function runStudy(
 }
 
 /** What a folder's study was asked to do; a resumed one must be the same. */
-function identity(device: Device, { preset, choice, seed }: StudyOptions): Record<string, unknown> {
+function identity(
+  device: Device,
+  { preset, choice, seed, precision }: StudyOptions,
+): Record<string, unknown> {
   // The adapter's class chooses the sizes of the quick preset.
-  return { preset, data_set: choice, seed, adapter: device.summary.class };
+  const base = { preset, data_set: choice, seed, adapter: device.summary.class };
+  // Earlier studies, all in float32, do not name it.
+  return precision === "mixed" ? { ...base, precision } : base;
 }
 
 async function openFolder(device: Device, options: StudyOptions): Promise<void> {
@@ -305,7 +314,8 @@ function describeSettings(settings: StudySettings, sources: StudySources): [stri
     ],
     [
       "optimizer",
-      `Adamax, learning rate ${learningRate}, beta1 0.9, beta2 0.999, epsilon 1e-7; batches of ${batchSize}`,
+      `Adamax, learning rate ${learningRate}, beta1 0.9, beta2 0.999, epsilon 1e-7; batches of ${batchSize}` +
+        (settings.precision === "mixed" ? "; mixed precision: activations in float16" : ""),
     ],
     [
       "epochs",
