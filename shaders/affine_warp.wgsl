@@ -2,8 +2,9 @@
 //   y[b, i, j, :] = images[indices[b]] at (x, y) = matrices[b] * (j + .5, i + .5, 1), in pixels whose centres are at .5
 // Outside the image its edge repeats. A grey image fills all channels of y.
 // images: uint8 [count, in_h, in_w, in_c] packed four to a word, of which the first is image `first_image` of the set;
-// indices: [batch], matrices: [batch, 2, 3] row-major, y: [n, out_h, out_w, out_c], rows first_row to first_row + n of
-// the batch. One invocation computes one pixel, or the same one of several rows. Writes y (=) for the rows whose image is among `images`, no other.
+// indices: [batch], matrices: [batch, 2, 3] row-major, y: [n, out_h, out_w, out_c] in Stored, f32 or f16, rows
+// first_row to first_row + n of the batch. One invocation computes one pixel, or the same one of several rows.
+// Writes y (=) for the rows whose image is among `images`, no other.
 
 override WG_SIZE: u32 = 64;
 
@@ -23,7 +24,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> images: array<u32>;
 @group(0) @binding(1) var<storage, read> indices: array<u32>;
 @group(0) @binding(2) var<storage, read> matrices: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -69,7 +70,7 @@ fn main(
         byte((bottom + far.x) * params.in_c + in_channel),
         weight.x,
       );
-      y[y_start + channel] = mix(above, below, weight.y) / 255.0;
+      y[y_start + channel] = Stored(mix(above, below, weight.y) / 255.0);
     }
   }
 }

@@ -1,7 +1,7 @@
 // Inverted dropout: y = scale * x where the element is kept, else 0. It is its own gradient: with dy for x it gives dx.
 // Kept or not depends on seed, step, layer and element alone, so that backward finds the mask of forward again:
 //   words = philox4x32(counter = (element >> 2, step, layer, 0), key = seed), kept if words[element & 3] >= threshold
-// x, y: vectors of `count` elements, of which the first is element 4 * first_block of the whole tensor.
+// x, y: vectors of `count` elements in Stored, f32 or f16, of which the first is element 4 * first_block of the whole tensor.
 // An invocation computes the four elements of a counter, and of every `invocations`-th one after it. Writes y (=).
 // Reference: Srivastava et al. 2014; threshold = rate * 2^32, scale = 1 / (1 - rate).
 // lib: philox, step
@@ -18,9 +18,9 @@ struct Params {
   layer: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read> step: Step;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -36,7 +36,7 @@ fn main(
     for (var word = 0u; word < 4; word++) {
       let i = block * 4 + word;
       if (i < params.count) {
-        y[i] = select(0.0, params.scale * x[i], words[word] >= params.threshold);
+        y[i] = Stored(select(0.0, params.scale * f32(x[i]), words[word] >= params.threshold));
       }
     }
   }

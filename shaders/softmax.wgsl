@@ -1,5 +1,5 @@
 // Softmax of each row: y = exp(x - max) / sum(exp(x - max)), in which no exponential overflows.
-// x, y: [rows, columns]. One workgroup computes one row. Writes y (=).
+// x: [rows, columns] in Stored, f32 or f16, y: [rows, columns]. One workgroup computes one row. Writes y (=).
 // lib: index, reduce
 
 override WG_SIZE: u32 = 8;
@@ -9,7 +9,7 @@ struct Params {
   columns: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -25,19 +25,19 @@ fn main(
   }
   let start = row * params.columns;
 
-  var largest = x[start];
+  var largest = f32(x[start]);
   for (var column = local_index; column < params.columns; column += WG_SIZE) {
-    largest = max(largest, x[start + column]);
+    largest = max(largest, f32(x[start + column]));
   }
   let row_max = workgroup_max(largest, local_index);
 
   var sum = 0.0;
   for (var column = local_index; column < params.columns; column += WG_SIZE) {
-    sum += exp(x[start + column] - row_max);
+    sum += exp(f32(x[start + column]) - row_max);
   }
   let row_sum = workgroup_sum(sum, local_index);
 
   for (var column = local_index; column < params.columns; column += WG_SIZE) {
-    y[start + column] = exp(x[start + column] - row_max) / row_sum;
+    y[start + column] = exp(f32(x[start + column]) - row_max) / row_sum;
   }
 }

@@ -1,7 +1,13 @@
 /**
  * Batches drawn on the GPU: uint8 images that already lie there, each resampled through its own 2x3 matrix.
  */
-import { ceilDiv, itemsPerInvocation, type Context } from "../gpu/context.ts";
+import {
+  ceilDiv,
+  expectFloats,
+  itemsPerInvocation,
+  storedType,
+  type Context,
+} from "../gpu/context.ts";
 import { ShapeError } from "../gpu/errors.ts";
 import { expectShape, formatShape, type Tensor } from "../tensor.ts";
 import { forEachWindow } from "./windows.ts";
@@ -29,7 +35,7 @@ export interface AffineWarpSetInputs extends Omit<AffineWarpInputs, "images"> {
 
 /**
  * y = bilinear(images[indices], matrices) / 255; outside an image its edge repeats.  y: [n, outH, outW, outC] with
- * outC = inC, or any outC for grey images. Rows whose index lies outside [firstIndex, firstIndex + count) are not
+ * outC = inC, or any outC for grey images, float32 or float16. Rows whose index lies outside [firstIndex, firstIndex + count) are not
  * written: they belong to another chunk of the set, and whoever fills `indices` sees to it that there is one.
  * Shader: affine_warp.wgsl.  Writes y (=).
  */
@@ -53,6 +59,7 @@ export function affineWarp(
       `y "${y.label}": expected [n,h,w,${inC === 1 ? "c" : inC}], got ${formatShape(y.shape)}`,
       { y: y.shape },
     );
+  expectFloats("affineWarp", y);
   expectShape("affineWarp", "indices", indices, [n]);
   expectShape("affineWarp", "matrices", matrices, [n, 2, 3]);
   const most = ctx.device.limits.maxComputeWorkgroupsPerDimension;
@@ -62,7 +69,7 @@ export function affineWarp(
       ctx.dispatch({
         label: `affineWarp ${y.label}`,
         shader: "affine_warp",
-        constants: { WG_SIZE },
+        constants: { WG_SIZE, Stored: storedType(y) },
         tensors: [part, indices, matrices, rows],
         params: {
           ...{ n: batch.count, first_row: batch.start },

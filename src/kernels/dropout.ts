@@ -2,7 +2,7 @@
  * Inverted dropout whose mask is a function of seed, step, layer and element: never stored, the same in forward and
  * backward, on every adapter, for any workgroup size.
  */
-import { ceilDiv, strideGrid, type Context } from "../gpu/context.ts";
+import { ceilDiv, expectFloats, storedType, strideGrid, type Context } from "../gpu/context.ts";
 import { seedWords } from "../random.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
@@ -19,7 +19,7 @@ export interface DropoutOptions {
 }
 
 /**
- * y = x / (1 - rate) where the element is kept, else 0.  x, y: any shape, equal.  step: uint32 [4], see stepState.
+ * y = x / (1 - rate) where the element is kept, else 0.  x, y: any shape, equal, float32 or float16.  step: uint32 [4], see stepState.
  * Shader: dropout.wgsl.  Writes y (=).
  */
 export function dropout(
@@ -33,7 +33,7 @@ export function dropout(
 }
 
 /**
- * dx = dy / (1 - rate) where dropout kept the element, else 0.  dy, dx: any shape, equal.  step as in dropout.
+ * dx = dy / (1 - rate) where dropout kept the element, else 0.  dy, dx as x, y in dropout.  step as in dropout.
  * Shader: dropout.wgsl.  Writes dx (=).
  */
 export function dropoutGrad(
@@ -54,6 +54,7 @@ function mask(
   { rate, seed, layer }: DropoutOptions,
   to: Tensor,
 ): void {
+  expectFloats(op, from, to);
   expectShape(op, "step", step, [4]);
   const threshold = dropoutThreshold(rate);
   const [seed_low, seed_high] = seedWords(seed);
@@ -61,7 +62,7 @@ function mask(
     ctx.dispatch({
       label: `${op} ${to.label}`,
       shader: "dropout",
-      constants: { WG_SIZE },
+      constants: { WG_SIZE, Stored: storedType(from) },
       tensors: [x, step, y],
       params: {
         count,

@@ -1,8 +1,10 @@
 import { expect } from "chai";
 import { augmentationMatrix, placementMatrix, resizeMatrix } from "../../src/data/augment.ts";
+import type { Context } from "../../src/gpu/context.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import { affineWarp, affineWarpSet } from "../../src/kernels/affine_warp.ts";
 import { Random } from "../../src/random.ts";
+import type { Tensor } from "../../src/tensor.ts";
 import * as reference from "../../src/reference/affine_warp.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
@@ -24,6 +26,7 @@ async function warp(
   indices: number[],
   matrices: Float32Array,
   outShape: Shape4,
+  stored: "float32" | "float16" = "float32",
 ): Promise<Float32Array> {
   const n = indices.length;
   const inputs = {
@@ -31,9 +34,10 @@ async function warp(
     indices: device.upload(Uint32Array.from(indices), [n], "indices"),
     matrices: device.upload(matrices, [n, 2, 3], "matrices"),
   };
-  const y = await runKernel(device, outShape, (ctx, out) => {
+  const encode = (ctx: Context, out: Tensor) => {
     affineWarp(ctx, inputs, {}, out);
-  });
+  };
+  const y = await runKernel(device, outShape, encode, stored);
   device.release(...Object.values(inputs));
   return y;
 }
@@ -102,6 +106,17 @@ describe("affineWarp", () => {
       const want = reference.affineWarp(images, shape, indices, matrices, out);
       expectClose(await warp(device(), images, shape, indices, matrices, out), want, out);
     });
+
+  it("random matrices, y=[3,5,7,3] float16", async function () {
+    if (!device().hasFloat16) this.skip();
+    const shape: Shape4 = [2, 9, 8, 3];
+    const out: Shape4 = [3, 5, 7, 3];
+    const images = randomBytes(shape, 2);
+    const matrices = randomMatrices(out[0], shape, out);
+    const want = reference.affineWarp(images, shape, [1, 0, 1], matrices, out);
+    const y = await warp(device(), images, shape, [1, 0, 1], matrices, out, "float16");
+    expectClose(y, want, out, { stored: "float16" });
+  });
 
   it("turns by 90 degrees without interpolating", async () => {
     const shape: Shape4 = [1, 5, 5, 3];

@@ -1,4 +1,6 @@
 import { expect } from "chai";
+import { roundToFloat16, toFloat16 } from "../../src/float16.ts";
+import type { Context } from "../../src/gpu/context.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import {
   dropout,
@@ -8,6 +10,7 @@ import {
 } from "../../src/kernels/dropout.ts";
 import { stepState } from "../../src/kernels/step_state.ts";
 import { philox4x32, seedWords, type Words4 } from "../../src/random.ts";
+import type { Tensor } from "../../src/tensor.ts";
 import * as reference from "../../src/reference/dropout.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
@@ -24,14 +27,16 @@ async function run(
   values: Float32Array,
   shape: number[],
   { step, ...options }: DropoutOptions & { step: number },
+  stored: "float32" | "float16" = "float32",
 ): Promise<Float32Array> {
-  const x = device.upload(values, shape, "x");
+  const x = device.upload(stored === "float16" ? toFloat16(values) : values, shape, "x");
   const words = stepState({ step, learningRate: 0.002, beta1: 0.9, slot: 0 });
   const stepTensor = device.upload(words, [4], "step");
-  const y = await runKernel(device, shape, (ctx, out) => {
+  const encode = (ctx: Context, out: Tensor) => {
     if (pass === "forward") dropout(ctx, { x, step: stepTensor }, options, out);
     else dropoutGrad(ctx, { dy: x, step: stepTensor }, options, out);
-  });
+  };
+  const y = await runKernel(device, shape, encode, stored);
   device.release(x, stepTensor);
   return y;
 }
@@ -47,6 +52,17 @@ describe("dropout", () => {
         const y = await run(device(), "forward", x, shape, draw);
         expectClose(y, reference.dropout(toFloat64(x), draw), shape);
       });
+
+  for (const shape of [[3], [257], [2, 5, 7, 4]])
+    it(`x=[${shape.join(",")}] float16, the mask of float32`, async function () {
+      if (!device().hasFloat16) this.skip();
+      const x = roundToFloat16(randomFloats(shape, 1));
+      const want = reference.dropout(toFloat64(x), DRAW);
+      for (const pass of ["forward", "backward"] as const)
+        expectClose(await run(device(), pass, x, shape, DRAW, "float16"), want, shape, {
+          stored: "float16",
+        });
+    });
 
   // An element is kept iff its word is at least rate * 2^32, so two rates pin a word down to the bit.
   const KNOWN: { name: string; draw: Omit<typeof DRAW, "rate">; words?: Words4 }[] = [
@@ -110,7 +126,7 @@ describe("dropout", () => {
         const dispatch = (dispatched: Parameters<typeof ctx.dispatch>[0]) => {
           ctx.dispatch({
             ...dispatched,
-            constants: { WG_SIZE },
+            constants: { ...dispatched.constants, WG_SIZE },
             workgroups: [Math.ceil(count / (4 * WG_SIZE))],
           });
         };

@@ -223,7 +223,7 @@ describe("maxPool2d in float16", () => {
   const device = useDevice();
 
   for (const [shape, options] of [
-    [[1, 7, 9, 3], { size: 3, strides: 2, padding: "same" }],
+    [[1, 5, 7, 3], { size: 2, strides: 1 }],
     [[2, 5, 7, 8], { size: 2, padding: "same" }],
   ] as [number[], Pool2dSizes][])
     it(`x=[${shape.join(",")}] ${JSON.stringify(options)}`, async function () {

@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { roundToFloat16, toFloat16 } from "../../src/float16.ts";
 import { softmax } from "../../src/kernels/softmax.ts";
 import * as reference from "../../src/reference/softmax.ts";
 import { expectClose } from "../../src/testing/close.ts";
@@ -13,7 +14,7 @@ const TOLERANCE = { factor: 8 };
 describe("softmax", () => {
   const device = useDevice();
 
-  const run = async (x: Float32Array, shape: number[]) => {
+  const run = async (x: Float32Array | Uint16Array, shape: number[]) => {
     const input = device().upload(x, shape, "x");
     const y = await runKernel(device(), shape, (ctx, out) => {
       softmax(ctx, { x: input }, out);
@@ -44,10 +45,33 @@ describe("softmax", () => {
         );
       });
 
+  for (const shape of [
+    [5, 3],
+    [2, 257],
+  ])
+    it(`x=[${shape.join(",")}] float16, y float32`, async function () {
+      if (!device().hasFloat16) this.skip();
+      const x = roundToFloat16(randomFloats(shape, 1, "x", 30));
+      const want = reference.softmax(toFloat64(x), shape.at(-1)!);
+      expectClose(await run(toFloat16(x), shape), want, shape, TOLERANCE);
+    });
+
   it("does not overflow where exp would", async () => {
     const x = Float32Array.of(1000, 999, -1000, -3e38, 3e38, 0);
     const want = reference.softmax(toFloat64(x), 3);
     expectClose(await run(x, [2, 3]), want, [2, 3], { ...TOLERANCE, absolute: 1e-30 });
+  });
+
+  it("refuses a float16 output", async () => {
+    const x = device().tensor([2, 3], "float16", "x");
+    const y = device().tensor([2, 3], "float16", "y");
+    const failed = await device()
+      .record("bad", (ctx) => {
+        softmax(ctx, { x }, y);
+      })
+      .catch((error: unknown) => error);
+    expect(String(failed)).to.contain('softmax: "y": expected float32, got float16');
+    device().release(x, y);
   });
 
   it("refuses an output of another shape, beside one of the same", async () => {

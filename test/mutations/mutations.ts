@@ -147,8 +147,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     fault: "tail of k not masked",
     file: "shaders/matmul_subgroup.wgsl",
-    find: "a_column], k0 + $k < p.k);",
-    replace: "a_column], true);",
+    find: "a_column]), k0 + $k < p.k);",
+    replace: "a_column]), true);",
     why: "right where k is a multiple of four",
     ...dense("subgroup"),
   },
@@ -191,8 +191,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     fault: "dropout without its scale",
     file: "shaders/dropout.wgsl",
-    find: "params.scale * x[i]",
-    replace: "x[i]",
+    find: "params.scale * f32(x[i])",
+    replace: "f32(x[i])",
     why: "dropout as first published scales at evaluation",
     test: "test/kernels/dropout.test.ts",
   },
@@ -217,8 +217,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     fault: "mean of the loss, sum of its gradient",
     file: "shaders/softmax_cross_entropy.wgsl",
-    find: "let scale = weight / f32(params.rows);",
-    replace: "let scale = weight;",
+    find: "var scale = weight / f32(params.mean_over);",
+    replace: "var scale = weight;",
     why: "right for a batch of one; else the learning rate seems too large",
     test: "test/kernels/softmax_cross_entropy.test.ts",
   },
