@@ -5,6 +5,7 @@ import type { Context, Dispatch } from "../src/gpu/context.ts";
 import type { Device } from "../src/gpu/device.ts";
 import type { Program } from "../src/gpu/program.ts";
 import { flat } from "../src/kernels/windows.ts";
+import { messageOf } from "../src/system_errors.ts";
 import {
   formatBytes,
   sizeBytes,
@@ -322,8 +323,4 @@ class DryRun implements Context {
   free(tensor: Tensor): void {
     this.#live -= sizeBytes(tensor);
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

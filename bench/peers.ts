@@ -13,6 +13,7 @@ import type { Conv2DConfig } from "../src/nn/conv2d.ts";
 import type { MaxPool2DConfig } from "../src/nn/max_pool2d.ts";
 import { Sequential } from "../src/nn/model.ts";
 import { checkNetwork } from "../src/nn/network.ts";
+import { messageOf } from "../src/system_errors.ts";
 import type { Engine, Measured, NetworkWork, PeerAnswer, PeerRequest, Task } from "./engine.ts";
 import { inferenceVerifier } from "./network.ts";
 import type { BenchRow } from "./results.ts";
@@ -185,7 +186,7 @@ export class Peer implements Engine {
       const wrong = verifier.check(answer.values);
       return wrong === undefined ? { samplesMs: answer.samplesMs } : failed(wrong);
     } catch (error) {
-      return failed(error instanceof Error ? error.message : String(error));
+      return failed(messageOf(error));
     }
   }
 

@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import os from "node:os";
 import { stringify } from "csv-stringify/sync";
 import type { Device } from "../src/gpu/device.ts";
-import { systemReason } from "../src/system_errors.ts";
+import { messageOf, systemReason } from "../src/system_errors.ts";
 import { boundOf, type Ceilings } from "./ceilings.ts";
 import type { Measured } from "./engine.ts";
 import { costOf, shapeOf, type SuiteTask } from "./work.ts";
@@ -196,7 +196,7 @@ export function readResults(path: string): BenchFile {
   try {
     json = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    const why = systemReason(cause) ?? (cause instanceof Error ? cause.message : String(cause));
+    const why = systemReason(cause) ?? messageOf(cause);
     throw new Error(`compare ${path}: cannot be read: ${why}`, { cause });
   }
   const { context, benchmarks } = (json ?? {}) as Partial<Record<keyof BenchFile, unknown>>;

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { conv2dGeometry, pool2dGeometry, type Padding } from "../src/geometry.ts";
 import { readNetwork } from "../src/nn/network.ts";
-import { systemReason } from "../src/system_errors.ts";
+import { messageOf, systemReason } from "../src/system_errors.ts";
 import type { Pair, Work } from "./engine.ts";
 import { OPS, padsOf, type OpName, type SuiteCase } from "./work.ts";
 
@@ -153,7 +153,7 @@ function workFrom(
         return { op, count: count("count") };
     }
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
+    const message = messageOf(cause);
     if (message.startsWith(where)) throw cause;
     throw new Error(`${where}: ${message}`, { cause });
   }
@@ -196,7 +196,7 @@ function parse(where: string, path: string): unknown {
   try {
     return JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    const why = systemReason(cause) ?? (cause instanceof Error ? cause.message : String(cause));
+    const why = systemReason(cause) ?? messageOf(cause);
     throw new Error(`${where}: cannot be read: ${why}`, { cause });
   }
 }

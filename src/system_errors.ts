@@ -1,4 +1,11 @@
-/** What the operating system refused, in words. */
+/** What a caught error says, and what the operating system refused, in words. */
+
+/** The message of whatever was thrown, or its name where it has none. */
+export function messageOf(error: unknown): string {
+  const text = error instanceof Error ? error.message || error.name : String(error);
+  return text.trim();
+}
+
 const REASONS: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full; free some space or choose another folder",
   EDQUOT: "the disk quota is used up; free some space or choose another folder",

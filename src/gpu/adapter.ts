@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import envPaths from "env-paths";
+import { messageOf } from "../system_errors.ts";
 import { DeviceError } from "./errors.ts";
 
 /** What kind of adapter it is: settings of the study and choices of shaders depend on it. */
@@ -185,7 +186,7 @@ function loadLibrary(path: string): string | undefined {
     process.dlopen({ exports: {} }, path, constants.dlopen.RTLD_NOW | RTLD_NODELETE);
     return undefined;
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     return message.includes("did not self-register") ? undefined : message;
   }
 }

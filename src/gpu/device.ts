@@ -13,6 +13,7 @@ import {
   type Tensor,
   type TypedArray,
 } from "../tensor.ts";
+import { messageOf } from "../system_errors.ts";
 import { fromFloat16, toFloat16 } from "../float16.ts";
 import { openAdapter, type OpenAdapterOptions, type OpenedAdapter } from "./adapter.ts";
 import { BufferPool, type MemoryUse } from "./buffer_pool.ts";
@@ -24,11 +25,12 @@ import {
   printShader,
   type DebugSettings,
 } from "./debug.ts";
-import { DeviceError, textOf } from "./errors.ts";
+import { DeviceError } from "./errors.ts";
 import { compilePipeline, pipelineKey, type Pipeline } from "./pipeline.ts";
 import { Profiler, type HostKind, type Recording } from "./profiler.ts";
 import { Program, record } from "./program.ts";
 import { loadShader, type Constants, type Shader } from "./shader.ts";
+import { findSubgroupMatrix, SUBGROUP_MATRIX, type SubgroupMatrix } from "./subgroup_matrix.ts";
 import { submitSingly } from "./validate.ts";
 
 export interface DeviceOptions extends OpenAdapterOptions {
@@ -39,6 +41,8 @@ export interface DeviceOptions extends OpenAdapterOptions {
    * does not notice that memory is short and crashes on first use; else no limit but the adapter's own.
    */
   readonly maxMemoryBytes?: number;
+  /** Compute products of matrices of this size as if the adapter had them, where it has float16 and subgroups. For tests. */
+  readonly emulateSubgroupMatrix?: Pick<SubgroupMatrix, "m" | "n" | "k">;
   /** Where shaders lie, a URL that ends with a slash. Default: those of this project. */
   readonly shaderFolder?: URL;
 }
@@ -73,7 +77,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   Object.assign(globalThis, globals);
   const requiredLimits: Record<string, number> = {};
   for (const limit of WANTED_LIMITS) requiredLimits[limit] = adapter.limits[limit];
-  const requiredFeatures = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));
+  const requiredFeatures: string[] = WANTED_FEATURES.filter((name) => adapter.features.has(name));
+  if (findSubgroupMatrix(adapter)) requiredFeatures.push(SUBGROUP_MATRIX);
   const handle = await adapter
     .requestDevice({
       label: "tuningfork",
@@ -82,7 +87,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     })
     .catch((cause: unknown) => {
       throw new DeviceError(
-        `device: ${opened.summary.description} gave no device: ${textOf(cause)}`,
+        `device: ${opened.summary.description} gave no device: ${messageOf(cause)}`,
         "no-adapter",
         { cause },
       );
@@ -103,6 +108,8 @@ export class Device {
   readonly subgroupSize: number;
   /** Whether shaders can store float16 here. */
   readonly hasFloat16: boolean;
+  /** The products of float16 matrices that the adapter has units for (tensor cores). */
+  readonly subgroupMatrix: SubgroupMatrix | undefined;
   /** Dawn's instance: collected while the device lives, it takes the process down. */
   readonly #instance: { gpu?: GPU };
   readonly #pool: BufferPool;
@@ -148,6 +155,11 @@ export class Device {
     const fixed = subgroupMinSize > 0 && subgroupMinSize === subgroupMaxSize;
     this.hasFloat16 = handle.features.has("shader-f16");
     this.subgroupSize = handle.features.has("subgroups") && fixed ? subgroupMinSize : 0;
+    const emulated = options.emulateSubgroupMatrix;
+    this.subgroupMatrix =
+      emulated && this.hasFloat16 && this.subgroupSize > 0
+        ? { ...emulated, lanes: this.subgroupSize, emulated: true }
+        : findSubgroupMatrix(opened.adapter);
     handle.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#fail(event.error);
@@ -326,7 +338,7 @@ export class Device {
       await staging.mapAsync(GPUMapMode.READ, 0, result.length);
     } catch (cause) {
       this.check(); // knows more than the buffer does
-      throw new DeviceError(`read: the device gave nothing back: ${textOf(cause)}`, "lost", {
+      throw new DeviceError(`read: the device gave nothing back: ${messageOf(cause)}`, "lost", {
         cause,
       });
     }

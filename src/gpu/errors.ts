@@ -80,9 +80,3 @@ export class CheckpointError extends Error {
     this.path = path;
   }
 }
-
-/** What a caught value says: its message, or its name where it has none. */
-export function textOf(cause: unknown): string {
-  const text = cause instanceof Error ? cause.message || cause.name : String(cause);
-  return text.trim();
-}

@@ -1,7 +1,8 @@
 /**
  * From a shader's text to what can be dispatched, and from the compiler's messages to the line on disk.
  */
-import { ShaderError, textOf } from "./errors.ts";
+import { messageOf } from "../system_errors.ts";
+import { ShaderError } from "./errors.ts";
 import type { Constants, Shader } from "./shader.ts";
 
 export interface Pipeline {
@@ -76,7 +77,7 @@ async function shaderError(
   const inForce = Object.entries(constants).map(([key, value]) => `${key}=${String(value)}`);
   const errors = messages.filter((m) => m.type === "error");
   const lines = errors.map((m) => `${placeOf(shader, m.line)}:${m.column} ${m.text}`);
-  if (lines.length === 0) lines.push(`${file} ${textOf(cause)}`);
+  if (lines.length === 0) lines.push(`${file} ${messageOf(cause)}`);
   return new ShaderError(
     `${lines.join("\n")} (constants ${inForce.join(" ") || "none"})`,
     { file, messages, constants },

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { unzipSync } from "fflate";
 import type { Dataset, Entity, File, Group } from "h5wasm/node";
+import { messageOf } from "../system_errors.ts";
 import { expectReadable, InteropError, writeWhole } from "./files.ts";
 import { kerasOfNetwork } from "./keras_config.ts";
 import type { KerasFile, KerasTensor } from "./keras_files.ts";
@@ -35,7 +36,7 @@ export async function openKerasZip(path: string): Promise<KerasFile> {
   try {
     entries = unzipSync(await readFile(path));
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new InteropError(
       `${where}: no whole zip file, as .keras files are (${why}); copy or save it again`,
       { cause },
@@ -68,44 +69,138 @@ export async function openKerasZip(path: string): Promise<KerasFile> {
 }
 
 /**
- * Writes a model file of ours as a whole Keras model, which Keras 2 and 3 load with `keras.models.load_model`.
+ * Writes a model file of ours as a whole Keras model, for `keras.models.load_model`: where the path ends in `.keras` in the
+ * format of Keras 3, else as `.h5`, which Keras 2 and 3 load.
  * @throws CheckpointError, InteropError
  */
-export async function exportKerasH5(modelPath: string, h5Path: string): Promise<void> {
+export async function exportKeras(modelPath: string, path: string): Promise<void> {
   const source = await openModel(modelPath);
   try {
-    const config = JSON.stringify(kerasOfNetwork(source.model));
-    await writeWhole(h5Path, async (temporary) => {
-      const file = await openH5(temporary, `export ${h5Path}`, "w");
-      try {
-        writeAttributes(file, { keras_version: "2.15.0", backend: "tensorflow" });
-        writeAttributes(file, { model_config: config });
-        const root = file.create_group("model_weights");
-        writeAttributes(root, { keras_version: "2.15.0", backend: "tensorflow" });
-        root.create_attribute(
-          "layer_names",
-          source.model.layers.map(({ name }) => name),
-        );
-        for (const { name: layer } of source.model.layers) {
-          const own = source.parameters.filter((parameter) => parameter.layer === layer);
-          const group = root.create_group(layer);
-          const names = own.map(({ name }) => kerasName(layer, name));
-          if (names.length > 0) group.create_attribute("weight_names", names);
-          else group.create_attribute("weight_names", [], [0], "S1");
-          const inner = names.length > 0 ? group.create_group(layer) : group;
-          for (const { name, shape } of own)
-            inner.create_dataset({
-              name: kerasName(layer, name).slice(layer.length + 1),
-              data: await source.read(name),
-              shape: [...shape],
-            });
-        }
-      } finally {
-        file.close();
-      }
-    });
+    const write = path.endsWith(".keras") ? writeKerasZip : writeKerasH5;
+    await write(source, path);
   } finally {
     await source.close();
+  }
+}
+
+/** A zip, not compressed, of what Keras 3 looks for in it by name. */
+async function writeKerasZip(source: OpenModel, path: string): Promise<void> {
+  const where = `export ${path}`;
+  const config = JSON.stringify(keras3OfNetwork(source.model));
+  const saved = new Date().toISOString().slice(0, 19).replace("T", "@");
+  const metadata = JSON.stringify({ keras_version: "3.0.0", date_saved: saved });
+  const folder = await mkdtemp(join(tmpdir(), "tuningfork-"));
+  try {
+    const weights = join(folder, "model.weights.h5");
+    await writeH5(weights, where, (file) => writeNamedWeights(file, source));
+    const { size } = await stat(weights);
+    if (size > MAX_ZIP_BYTES)
+      throw new InteropError(
+        `${where}: ${size} bytes of weights: expected at most ${MAX_ZIP_BYTES}, a zip's; export an .h5 instead`,
+      );
+    await writePieces(path, () =>
+      zipOf({
+        "metadata.json": [Buffer.from(metadata)],
+        "config.json": [Buffer.from(config)],
+        "model.weights.h5": createReadStream(weights, { highWaterMark: ZIP_PIECE_BYTES }),
+      }),
+    );
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** What a zip without its later extensions can hold, less some for the other entries. */
+const MAX_ZIP_BYTES = 2 ** 32 - 2 ** 20;
+const ZIP_PIECE_BYTES = 4 * 1024 * 1024;
+
+async function* zipOf(
+  entries: Readonly<Record<string, Iterable<Uint8Array> | AsyncIterable<Uint8Array>>>,
+): AsyncGenerator<Uint8Array> {
+  const ready: Uint8Array[] = [];
+  const zip = new Zip((error, data) => {
+    if (error) throw error;
+    ready.push(data);
+  });
+  for (const [name, pieces] of Object.entries(entries)) {
+    const entry = new ZipPassThrough(name);
+    zip.add(entry);
+    for await (const piece of pieces) {
+      entry.push(piece);
+      yield* ready.splice(0);
+    }
+    entry.push(new Uint8Array(0), true);
+  }
+  zip.end();
+  yield* ready;
+}
+
+/** As Keras 3 does in `model.weights.h5`: see `namedWeights`. */
+async function writeNamedWeights(file: File, { model, parameters, read }: OpenModel) {
+  const layers = file.create_group("layers");
+  for (const [layer, key] of numberedNames(model)) {
+    const own = parameters.filter((parameter) => parameter.layer === layer);
+    if (own.length === 0) continue;
+    const vars = layers.create_group(key).create_group("vars");
+    writeAttributes(vars, { name: layer });
+    for (const [index, { name, shape }] of own.entries())
+      vars.create_dataset({ name: String(index), data: await read(name), shape: [...shape] });
+  }
+}
+
+/** What Keras 3 calls our layers in its files of weights: by type, counted from the second on. */
+export function numberedNames(model: Sequential): Map<string, string> {
+  const counts = new Map<string, number>();
+  return new Map(
+    model.layers.map((layer) => {
+      const type = layer instanceof Conv2D ? "conv2d" : layer.type.toLowerCase();
+      const count = counts.get(type) ?? 0;
+      counts.set(type, count + 1);
+      return [layer.name, count === 0 ? type : `${type}_${count}`];
+    }),
+  );
+}
+
+async function writeKerasH5(source: OpenModel, path: string): Promise<void> {
+  const config = JSON.stringify(kerasOfNetwork(source.model));
+  await writeWhole(path, (temporary) =>
+    writeH5(temporary, `export ${path}`, async (file) => {
+      writeAttributes(file, { keras_version: "2.15.0", backend: "tensorflow" });
+      writeAttributes(file, { model_config: config });
+      const root = file.create_group("model_weights");
+      writeAttributes(root, { keras_version: "2.15.0", backend: "tensorflow" });
+      root.create_attribute(
+        "layer_names",
+        source.model.layers.map(({ name }) => name),
+      );
+      for (const { name: layer } of source.model.layers) {
+        const own = source.parameters.filter((parameter) => parameter.layer === layer);
+        const group = root.create_group(layer);
+        const names = own.map(({ name }) => kerasName(layer, name));
+        if (names.length > 0) group.create_attribute("weight_names", names);
+        else group.create_attribute("weight_names", [], [0], "S1");
+        const inner = names.length > 0 ? group.create_group(layer) : group;
+        for (const { name, shape } of own)
+          inner.create_dataset({
+            name: kerasName(layer, name).slice(layer.length + 1),
+            data: await source.read(name),
+            shape: [...shape],
+          });
+      }
+    }),
+  );
+}
+
+async function writeH5(
+  path: string,
+  where: string,
+  write: (file: File) => Promise<void>,
+): Promise<void> {
+  const file = await openH5(path, where, "w");
+  try {
+    await write(file);
+  } finally {
+    file.close();
   }
 }
 
@@ -128,7 +223,7 @@ function describing<T>(where: string, run: () => T): T {
   try {
     return run();
   } catch (cause) {
-    const text = cause instanceof Error ? cause.message : String(cause);
+    const text = messageOf(cause);
     if (text.includes("truncated"))
       throw new InteropError(`${where}: truncated; copy or save it again`, { cause });
     if (text.includes("signature not found"))

@@ -7,7 +7,7 @@ import { Sequential } from "../nn/model.ts";
 import { checkNetwork, NetworkError, type NetworkConfig } from "../nn/network.ts";
 import { modelMetadata } from "../nn/weights.ts";
 import { openSafetensors, writeSafetensors, type SafetensorsFile } from "../safetensors.ts";
-import { systemReason } from "../system_errors.ts";
+import { messageOf, systemReason } from "../system_errors.ts";
 import { formatShape, type Shape } from "../tensor.ts";
 import { InteropError, listNames, writeWhole } from "./files.ts";
 import type { Imported, ImportOptions } from "./keras.ts";
@@ -96,7 +96,7 @@ export async function readNameMap(path: string): Promise<NameMap> {
   try {
     json = JSON.parse(await readFile(path, "utf8"));
   } catch (cause) {
-    const why = systemReason(cause) ?? (cause instanceof Error ? cause.message : String(cause));
+    const why = systemReason(cause) ?? messageOf(cause);
     throw new InteropError(`--map ${path}: cannot be read: ${why}`, { cause });
   }
   const isMap =
