@@ -2,12 +2,14 @@
  * Shaders as files: reading them, the constants they are built with, the parameters and bindings they declare.
  *
  * A shader file is WGSL with two additions, both invisible to a reader who does not care:
- * - `// lib: philox, index` appends `shaders/lib/philox.wgsl` and `index.wgsl` after the file;
+ * - `// lib: philox, index` appends `shaders/lib/philox.wgsl` and `index.wgsl` after the file; a constant of a library's
+ *   name puts another one in its place;
  * - `#unroll i ROWS` ... `#end` repeats the lines between for i = 0 .. ROWS-1, writing `$i` as that number; the count
  *   may be a number or a constant, divided by another (`#unroll j THREAD_N / 4`).
  * Constants that the file declares as `override` are set at pipeline creation; the others (tile sizes of register
  * arrays, counts of `#unroll`) are appended as `const`, and a type, e.g. `Value: "vec4f"`, as `alias`. All additions
- * keep the line numbers of the file on disk. A type of float16 puts `enable f16;` in front of the first line.
+ * keep the line numbers of the file on disk. A type of float16 puts `enable f16;` in front of the first line; what a
+ * library enables goes there too, since WGSL wants it before all declarations.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -16,7 +18,10 @@ import { ShaderError } from "./errors.ts";
 /** Types that a shader may be built with, see `Constants`. */
 export type ShaderType = "f32" | "vec4f" | "f16" | "vec4h";
 
-export type Constants = Readonly<Record<string, number | boolean | ShaderType>>;
+/** Libraries that take the place of others, see `Constants`. */
+export type ShaderLib = "subgroup_matrix_emulated";
+
+export type Constants = Readonly<Record<string, number | boolean | ShaderType | ShaderLib>>;
 
 export interface Shader {
   readonly name: string;
@@ -87,14 +92,25 @@ export function prepareShader(
   constants: Constants,
   readLib: (name: string) => string,
 ): Shader {
-  const libs = [...source.matchAll(/^\/\/ lib: (.+)$/gm)]
+  const libNames = [...source.matchAll(/^\/\/ lib: (.+)$/gm)]
     .flatMap((match) => (match[1] ?? "").split(","))
-    .map((lib) => ({ file: `lib/${lib.trim()}.wgsl`, text: readLib(lib.trim()) }));
+    .map((lib) => lib.trim());
+  const enables: string[] = [];
+  const libs = libNames.map((lib) => {
+    const named = constants[lib] ?? lib;
+    if (typeof named !== "string") throw refusal(name, `: lib ${lib} is no constant, got ${named}`);
+    const text = readLib(named).replace(/^enable .+;$/gm, (line) => {
+      enables.push(line);
+      return "";
+    });
+    return { file: `lib/${named}.wgsl`, text };
+  });
   const wgsl = source.replace(/\/\/.*$/gm, "");
   const declared = new Set([...wgsl.matchAll(/^override (\w+)/gm)].map((match) => match[1]));
   const overrides: Record<string, number> = {};
   const consts: string[] = [];
   for (const [constant, value] of Object.entries(constants)) {
+    if (libNames.includes(constant)) continue;
     if (!new RegExp(`\\b${constant}\\b`).test(wgsl))
       throw refusal(name, `: constant ${constant} was given, but the file does not use it`);
     if (declared.has(constant)) {
@@ -105,7 +121,7 @@ export function prepareShader(
     else consts.push(`const ${constant} = ${value};`);
   }
   const halves = Object.values(constants).some((value) => value === "f16" || value === "vec4h");
-  const enable = halves ? "enable f16; " : "";
+  if (halves) enables.unshift("enable f16;");
   const parts = [{ file: `${name}.wgsl`, text: unroll(name, source, constants) }, ...libs];
   let firstLine = 1;
   const files = parts.map(({ file, text }) => {
@@ -115,7 +131,9 @@ export function prepareShader(
   });
   return {
     name,
-    code: enable + [...parts.map((part) => part.text), ...consts].join("\n"),
+    code:
+      enables.map((line) => `${line} `).join("") +
+      [...parts.map((part) => part.text), ...consts].join("\n"),
     overrides,
     bindings: parseBindings(name, wgsl),
     params: parseParams(name, wgsl),

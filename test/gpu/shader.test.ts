@@ -141,6 +141,21 @@ describe("gpu/shader: constants and snippets", () => {
     ]);
   });
 
+  it("takes another library where a constant says so, and enables first what it enables", () => {
+    const lib = { index: "subgroup_matrix_emulated", Value: "f16" } as const;
+    const read = (name: string) => `// ${name}\nenable subgroups;\nfn f() {}`;
+    const shader = prepareShader("test", "// lib: index\nvar<private> x: Value;", lib, read);
+    expect(shader.code.split("\n")).to.deep.equal([
+      "enable f16; enable subgroups; // lib: index",
+      "var<private> x: Value;",
+      "// subgroup_matrix_emulated",
+      "",
+      "fn f() {}",
+      "alias Value = f16;",
+    ]);
+    expect(shader.files[1]?.file).to.equal("lib/subgroup_matrix_emulated.wgsl");
+  });
+
   it("leaves overrides that are not given to their defaults", () => {
     expect(prepare(source, {}).overrides).to.deep.equal({});
   });
@@ -158,6 +173,7 @@ describe("gpu/shader: constants and snippets", () => {
     ],
     ["one that is only part of a word", { LANE: 1 }, "constant LANE was given"],
     ["a type for an override", { WG_SIZE: "f32" }, "override WG_SIZE is no type, got f32"],
+    ["a number for a library", { index: 3 }, "test.wgsl: lib index is no constant, got 3"],
   ];
   for (const [name, constants, message] of refusals)
     it(`refuses ${name}`, () => {
