@@ -1,15 +1,16 @@
 // Softmax and cross-entropy of each row in one pass, through log-sum-exp so that no exponential overflows:
 //   row_loss = weight[label] * (log(sum exp(x - max)) - (x[label] - max))
 //   dx       = weight[label] * (exp(x - max) / sum - [column == label]) / mean_over, the gradient of
-//              sum(row_loss) / mean_over
+//              sum(row_loss) / mean_over, times loss_scale[0] with HAS_SCALE (see loss_scale.wgsl)
 //   correct  = 1 where the first largest x of the row is at the label, else 0
-// x, dx: [rows, classes], labels, row_loss, correct: [rows], class_weights: [classes].
+// x, dx: [rows, classes] in Stored, f32 or f16, labels, row_loss, correct: [rows], class_weights: [classes].
 // One workgroup computes one row. A label outside [0, classes) gives NaN in its row of row_loss and dx. Writes (=).
 // Reference: Keras' SparseCategoricalCrossentropy(from_logits=True) with class_weight, mean over the batch.
 // lib: index, reduce
 
 override WG_SIZE: u32 = 8;
 override HAS_WEIGHTS: bool = false;
+override HAS_SCALE: bool = false;
 override HAS_DX: bool = false;
 
 struct Params {
@@ -18,12 +19,13 @@ struct Params {
   mean_over: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read> labels: array<i32>;
 @group(0) @binding(2) var<storage, read> class_weights: array<f32>;
-@group(0) @binding(3) var<storage, read_write> row_loss: array<f32>;
-@group(0) @binding(4) var<storage, read_write> correct: array<u32>;
-@group(0) @binding(5) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(3) var<storage, read> loss_scale: array<f32>;
+@group(0) @binding(4) var<storage, read_write> row_loss: array<f32>;
+@group(0) @binding(5) var<storage, read_write> correct: array<u32>;
+@group(0) @binding(6) var<storage, read_write> dx: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -38,16 +40,16 @@ fn main(
   }
   let start = row * params.classes;
 
-  var largest = x[start];
+  var largest = f32(x[start]);
   for (var column = local_index; column < params.classes; column += WG_SIZE) {
-    largest = max(largest, x[start + column]);
+    largest = max(largest, f32(x[start + column]));
   }
   let row_max = workgroup_max(largest, local_index);
 
   var sum = 0.0;
   var first = params.classes; // the first column that holds row_max
   for (var column = local_index; column < params.classes; column += WG_SIZE) {
-    let value = x[start + column];
+    let value = f32(x[start + column]);
     sum += exp(value - row_max);
     if (value == row_max) {
       first = min(first, column);
@@ -67,14 +69,17 @@ fn main(
     weight = not_a_number();
   }
   if (local_index == 0) {
-    row_loss[row] = weight * (log(row_sum) - (x[start + target_column] - row_max));
+    row_loss[row] = weight * (log(row_sum) - (f32(x[start + target_column]) - row_max));
     correct[row] = u32(known && row_first == target_column);
   }
   if (HAS_DX) {
-    let scale = weight / f32(params.mean_over);
+    var scale = weight / f32(params.mean_over);
+    if (HAS_SCALE) {
+      scale *= loss_scale[0];
+    }
     for (var column = local_index; column < params.classes; column += WG_SIZE) {
-      let probability = exp(x[start + column] - row_max) / row_sum;
-      dx[start + column] = scale * (probability - f32(column == target_column));
+      let probability = exp(f32(x[start + column]) - row_max) / row_sum;
+      dx[start + column] = Stored(scale * (probability - f32(column == target_column)));
     }
   }
 }

@@ -1,13 +1,13 @@
 /**
  * Softmax and cross-entropy against integer labels, fused with its gradient; optional class weights as Keras has them.
  */
-import { grid1d, type Context } from "../gpu/context.ts";
+import { expectDType, expectFloats, grid1d, storedType, type Context } from "../gpu/context.ts";
 import { ShapeError } from "../gpu/errors.ts";
 import { expectShape, formatShape, type Tensor } from "../tensor.ts";
 import { rowWorkgroupSize } from "./softmax.ts";
 
 export interface SoftmaxCrossEntropyInputs {
-  /** Logits, [n, classes]. */
+  /** Logits, [n, classes], float32 or float16. */
   readonly x: Tensor;
   /**
    * int32 [n]. A label outside [0, classes) makes its row's loss and gradient NaN, its `correct` 0; whoever fills
@@ -18,6 +18,8 @@ export interface SoftmaxCrossEntropyInputs {
   readonly classWeights?: Tensor | undefined;
   /** Rows that dx's mean is taken over; default n, more where a step is made of several batches. */
   readonly meanOver?: number | undefined;
+  /** [4], see updateLossScale: dx is multiplied by its scale. The losses are not. 1 when left out. */
+  readonly lossScale?: Tensor | undefined;
 }
 
 export interface SoftmaxCrossEntropyOutputs {
@@ -25,7 +27,7 @@ export interface SoftmaxCrossEntropyOutputs {
   readonly rowLoss: Tensor;
   /** uint32 [n], 1 where the first largest logit is the label's. */
   readonly correct: Tensor;
-  /** [n, classes], the gradient of sum(rowLoss) / meanOver; not computed when left out. */
+  /** [n, classes], stored as x is, the gradient of scale * sum(rowLoss) / meanOver; not computed when left out. */
   readonly dx?: Tensor | undefined;
 }
 
@@ -35,7 +37,7 @@ export interface SoftmaxCrossEntropyOutputs {
  */
 export function softmaxCrossEntropy(
   ctx: Context,
-  { x, labels, classWeights, meanOver }: SoftmaxCrossEntropyInputs,
+  { x, labels, classWeights, meanOver, lossScale }: SoftmaxCrossEntropyInputs,
   { rowLoss, correct, dx }: SoftmaxCrossEntropyOutputs,
 ): void {
   const op = "softmaxCrossEntropy";
@@ -47,6 +49,9 @@ export function softmaxCrossEntropy(
   expectShape(op, "rowLoss", rowLoss, [rows]);
   expectShape(op, "correct", correct, [rows]);
   if (dx) expectShape(op, "dx", dx, x.shape);
+  if (lossScale) expectShape(op, "lossScale", lossScale, [4]);
+  expectFloats(op, x, ...(dx ? [dx] : []));
+  expectDType(op, "float32", rowLoss, ...(classWeights ? [classWeights] : []));
   // Each binding needs a buffer, and none may be written through two: what is not asked for gets a stand-in.
   const gradient = dx ?? ctx.scratch([1], "float32", "no dx");
   ctx.dispatch({
@@ -55,9 +60,11 @@ export function softmaxCrossEntropy(
     constants: {
       WG_SIZE: rowWorkgroupSize(classes),
       HAS_WEIGHTS: classWeights !== undefined,
+      HAS_SCALE: lossScale !== undefined,
       HAS_DX: dx !== undefined,
+      Stored: storedType(x),
     },
-    tensors: [x, labels, classWeights ?? x, rowLoss, correct, gradient],
+    tensors: [x, labels, classWeights ?? x, lossScale ?? x, rowLoss, correct, gradient],
     params: { rows, classes, mean_over: meanOver ?? rows },
     workgroups: grid1d(ctx.device, rows),
   });

@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { roundToFloat16, toFloat16 } from "../../src/float16.ts";
 import { softmaxCrossEntropy } from "../../src/kernels/softmax_cross_entropy.ts";
 import { Random } from "../../src/random.ts";
 import * as reference from "../../src/reference/softmax_cross_entropy.ts";
@@ -25,17 +26,25 @@ describe("softmaxCrossEntropy", () => {
     labels: Int32Array,
     classes: number,
     classWeights?: Float32Array,
-    withGradient = true,
+    {
+      withGradient = true,
+      stored = "float32",
+      scale,
+    }: { withGradient?: boolean; stored?: "float32" | "float16"; scale?: number } = {},
   ) => {
     const rows = labels.length;
     const inputs = {
-      x: device().upload(x, [rows, classes], "x"),
+      x: device().upload(stored === "float16" ? toFloat16(x) : x, [rows, classes], "x"),
       labels: device().upload(labels, [rows], "labels"),
       classWeights: classWeights && device().upload(classWeights, [classes], "classWeights"),
+      lossScale:
+        scale === undefined
+          ? undefined
+          : device().upload(Float32Array.of(scale, 7, 7, 7), [4], "lossScale"),
     };
     const rowLoss = unwritten(device(), [rows], "float32", "rowLoss");
     const correct = unwritten(device(), [rows], "uint32", "correct");
-    const dx = unwritten(device(), [rows, classes], "float32", "dx");
+    const dx = unwritten(device(), [rows, classes], stored, "dx");
     await device().run("test", (ctx) => {
       softmaxCrossEntropy(ctx, inputs, {
         rowLoss: rowLoss.tensor,
@@ -51,6 +60,7 @@ describe("softmaxCrossEntropy", () => {
     for (const output of [rowLoss, correct, dx]) output.release();
     device().release(inputs.x, inputs.labels);
     if (inputs.classWeights) device().release(inputs.classWeights);
+    if (inputs.lossScale) device().release(inputs.lossScale);
     return result;
   };
 
@@ -77,6 +87,32 @@ describe("softmaxCrossEntropy", () => {
         const again = await run(x, labels, classes, weights);
         expect(again, "two runs are bit-identical").to.deep.equal(got);
       });
+
+  it("multiplies the gradient by the loss scale, not the loss", async () => {
+    const x = randomFloats([7, 9], 1, "x", 4);
+    const labels = randomLabels(7, 9, 2);
+    const plain = await run(x, labels, 9);
+    const scaled = await run(x, labels, 9, undefined, { scale: 1024 });
+    expect(scaled).to.deep.equal({ ...plain, dx: plain.dx.map((value) => 1024 * value) });
+  });
+
+  it("takes float16 logits and gives a scaled float16 gradient, the loss in float32", async function () {
+    if (!device().hasFloat16) this.skip();
+    const x = roundToFloat16(randomFloats([31, 3], 1, "x", 4));
+    const labels = randomLabels(31, 3, 2);
+    const weights = Float32Array.of(0.5, 1, 2);
+    const want = reference.softmaxCrossEntropy(toFloat64(x), labels, weights, 3);
+    const times1024 = (values: Float64Array) => values.map((value) => 1024 * value);
+    const dx = {
+      values: times1024(want.dx.values),
+      absSum: times1024(want.dx.absSum),
+      reduction: want.dx.reduction,
+    };
+    const got = await run(x, labels, 3, weights, { stored: "float16", scale: 1024 });
+    expectClose(got.rowLoss, want.rowLoss, [31], TOLERANCE);
+    expectClose(got.dx, dx, [31, 3], { ...TOLERANCE, stored: "float16" });
+    expect([...got.correct]).to.deep.equal([...want.correct]);
+  });
 
   it("has the gradient of the mean loss (central differences of the reference)", () => {
     const x = toFloat64(randomFloats([4, 5], 4, "x", 2));
@@ -129,7 +165,7 @@ describe("softmaxCrossEntropy", () => {
     const x = randomFloats([3, 3], 7);
     const labels = Int32Array.of(0, 1, 2);
     const want = reference.softmaxCrossEntropy(toFloat64(x), labels, undefined, 3);
-    const got = await run(x, labels, 3, undefined, false);
+    const got = await run(x, labels, 3, undefined, { withGradient: false });
     expectClose(got.rowLoss, want.rowLoss, [3], TOLERANCE);
     expect(got.dx.every(Number.isNaN), "dx stays as it was").to.equal(true);
   });
