@@ -4,7 +4,7 @@ import tseslint from "typescript-eslint";
 
 // Imports point one way: gpu <- kernels <- nn <- train <- testing <- study <- cli (docs: STYLE). Host-only folders import no GPU code.
 const LAYERS = ["gpu", "kernels", "nn", "train", "testing", "study", "cli"];
-const HOST_ONLY = ["data", "metrics", "reference"];
+const HOST_ONLY = ["data", "metrics", "reference", "draw"];
 const folder = (name) => `**/${name}/**`;
 
 const direction = LAYERS.slice(0, -1).map((name, index) => ({

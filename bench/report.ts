@@ -1,8 +1,7 @@
 /** The report of a run: one HTML page that needs no network, and its plots as SVG and PNG beside it. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { draw } from "../src/study/plots.ts";
-import { PAGE_STYLE } from "../src/study/report_page.ts";
+import { PAGE_STYLE } from "../src/draw/page_style.ts";
 import {
   escapeXml,
   MUTED_COLOUR,
@@ -10,7 +9,8 @@ import {
   svgDataUri,
   svgSize,
   svgToPng,
-} from "../src/study/svg.ts";
+} from "../src/draw/svg.ts";
+import { draw } from "../src/draw/vega.ts";
 import type { Ceilings } from "./ceilings.ts";
 import { PASSES, type Work } from "./engine.ts";
 import { isWide, shareOf, type BenchFile, type BenchRow, type Comparison } from "./results.ts";

@@ -1,7 +1,7 @@
 /** The pictures of a profile's report, as SVG: steps over time, roofline, memory. */
 import type { GpuSpan, HostKind, HostSpan, Recording } from "../gpu/profiler.ts";
-import { draw } from "../study/plots.ts";
-import { escapeXml, fitText, MUTED_COLOUR, PALETTE, svgDocument, svgText } from "../study/svg.ts";
+import { escapeXml, fitText, MUTED_COLOUR, PALETTE, svgDocument, svgText } from "../draw/svg.ts";
+import { draw } from "../draw/vega.ts";
 import type { DispatchRow, Excerpt, Profile } from "./analyse.ts";
 import { fixed, percent } from "./format.ts";
 
@@ -31,7 +31,7 @@ const FAMILIES = [
   { name: "convolution", shaders: /^conv2d/, colour: PALETTE[2] },
   { name: "matrix product", shaders: /^(dense|matmul)/, colour: PALETTE[1] },
   { name: "pooling", shaders: /^max_pool2d/, colour: PALETTE[3] },
-  { name: "optimizer", shaders: /^(adamax|all_finite)/, colour: PALETTE[0] },
+  { name: "optimizer", shaders: /^(adamax|all_finite|loss_scale)/, colour: PALETTE[0] },
   {
     name: "element by element",
     shaders: /^(leaky_relu|dropout|softmax|affine)/,

@@ -1,6 +1,6 @@
 /** A profile as one HTML page that needs no network and no script. */
+import { escapeXml } from "../draw/svg.ts";
 import type { Recording } from "../gpu/profiler.ts";
-import { escapeXml } from "../study/svg.ts";
 import { formatBytes } from "../tensor.ts";
 import { excerptOf, type Profile } from "./analyse.ts";
 import { memoryChart, overviewChart, rooflineChart, stepChart } from "./charts.ts";

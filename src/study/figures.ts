@@ -1,6 +1,7 @@
 /**
  * Every figure of a study, in the order of the report: what is drawn, what its caption says, which of the paper's it answers.
  */
+import { MUTED_COLOUR } from "../draw/svg.ts";
 import { argmax } from "../metrics/accuracy.ts";
 import { columnSums } from "../metrics/confusion.ts";
 import { Random } from "../random.ts";
@@ -9,7 +10,6 @@ import type { GalleryCell, Line, ProbabilityCell } from "./image_grid.ts";
 import { barPlot, confusionPlot, rocPair, rocPlot, scatterPair, trainingCurves } from "./plots.ts";
 import type { Quantity, ScatterPoint } from "./plots.ts";
 import type { PhysicalRow, Predictions, StudyEvidence, StudyResults, TestId } from "./results.ts";
-import { MUTED_COLOUR } from "./svg.ts";
 import { PAPER_TABLE3, classesOf, fixed, testsRun } from "./table3.ts";
 
 /** Where a figure stands in the report. */

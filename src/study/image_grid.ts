@@ -5,10 +5,16 @@
 import sharp from "sharp";
 import { scheme } from "vega";
 import type { ImageSet } from "../data/dataset.ts";
-import { classColour } from "./plots.ts";
+import {
+  GRID_COLOUR,
+  MUTED_COLOUR,
+  classColour,
+  fitText,
+  svgDocument,
+  svgText,
+} from "../draw/svg.ts";
+import type { FontWeight } from "../draw/svg.ts";
 import type { FeatureMaps } from "./results.ts";
-import { GRID_COLOUR, MUTED_COLOUR, fitText, svgDocument, svgText } from "./svg.ts";
-import type { FontWeight } from "./svg.ts";
 
 const MARGIN = 12;
 

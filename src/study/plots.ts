@@ -1,25 +1,20 @@
 /**
  * The plots, as Vega-Lite specifications in one style. Each function returns an SVG document.
  */
-import * as vega from "vega";
-import { compile } from "vega-lite";
-import type { Config, TopLevelSpec } from "vega-lite";
-import { columnSums } from "../metrics/confusion.ts";
-import { auc, classScores, rocCurve } from "../metrics/roc.ts";
-import type { EpochRecord } from "../train/history.ts";
-import type { Predictions } from "./results.ts";
 import {
-  FONT_FAMILY,
   GRID_COLOUR,
   MUTED_COLOUR,
   PALETTE,
   TEXT_COLOUR,
+  classColour,
   fitText,
   textWidth,
-} from "./svg.ts";
-import type { FontWeight } from "./svg.ts";
-
-type Spec = Record<string, unknown>;
+} from "../draw/svg.ts";
+import { draw, type Spec } from "../draw/vega.ts";
+import { columnSums } from "../metrics/confusion.ts";
+import { auc, classScores, rocCurve } from "../metrics/roc.ts";
+import type { EpochRecord } from "../train/history.ts";
+import type { Predictions } from "./results.ts";
 
 const BLUE = PALETTE[2];
 const ORANGE = PALETTE[4];
@@ -32,83 +27,6 @@ const SHAPES = [
   "triangle-down",
   "triangle-right",
 ];
-
-const CONFIG: Config = {
-  background: "white",
-  padding: 8,
-  aria: false, // one label for each of thousands of marks says nothing; the figure as a whole has its text
-  font: FONT_FAMILY,
-  view: { stroke: "#9aa0a6" },
-  title: {
-    anchor: "start",
-    fontSize: 13,
-    fontWeight: "bold",
-    color: TEXT_COLOUR,
-    subtitleColor: MUTED_COLOUR,
-    subtitleFontSize: 11,
-    offset: 10,
-  },
-  axis: {
-    labelFontSize: 11,
-    titleFontSize: 11.5,
-    titleFontWeight: "normal",
-    labelColor: TEXT_COLOUR,
-    titleColor: TEXT_COLOUR,
-    gridColor: GRID_COLOUR,
-    domainColor: "#9aa0a6",
-    tickColor: "#9aa0a6",
-    titlePadding: 8,
-    labelOverlap: "greedy",
-    labelFlush: false,
-  },
-  legend: {
-    labelFontSize: 11,
-    titleFontSize: 11.5,
-    titleFontWeight: "normal",
-    labelColor: TEXT_COLOUR,
-    titleColor: TEXT_COLOUR,
-    labelLimit: 0,
-    symbolStrokeWidth: 2,
-  },
-  header: {
-    labelFontSize: 11.5,
-    labelFontWeight: "bold",
-    labelColor: TEXT_COLOUR,
-    titleFontSize: 11.5,
-    titleColor: TEXT_COLOUR,
-  },
-};
-
-interface TextItem {
-  readonly fontSize?: number;
-  readonly fontWeight?: FontWeight | number;
-  readonly limit?: number;
-}
-
-/** Without a canvas Vega guesses 0.8 em a character, twice too much; it exports, untyped, the place to say better. */
-function teachVegaOurFont(): void {
-  const { textMetrics } = vega as unknown as {
-    textMetrics: { width: (item: TextItem, line: unknown) => number };
-  };
-  textMetrics.width = (item, line) => {
-    const text = typeof line === "string" || typeof line === "number" ? String(line).trim() : "";
-    const bold = item.fontWeight === "bold" || Number(item.fontWeight) >= 600;
-    const width = textWidth(text, item.fontSize ?? 11, bold ? "bold" : "normal");
-    return item.limit !== undefined && item.limit > 0 ? Math.min(width, item.limit) : width;
-  };
-}
-
-/** Compiles and draws a specification without a browser or a canvas. */
-export async function draw(spec: Spec): Promise<string> {
-  teachVegaOurFont();
-  const compiled = compile(spec as unknown as TopLevelSpec, { config: CONFIG });
-  const view = new vega.View(vega.parse(compiled.spec), { renderer: "none" });
-  try {
-    return await view.toSVG();
-  } finally {
-    view.finalize();
-  }
-}
 
 /** One training run of a small-multiples plot. */
 export interface TrainingRun {
@@ -311,11 +229,6 @@ function rocPanel(
       },
     ],
   };
-}
-
-/** The colour of a class, the same in every figure; an eighth class starts again (and is dashed where there are lines). */
-export function classColour(index: number): string {
-  return PALETTE[index % PALETTE.length] ?? TEXT_COLOUR;
 }
 
 /** A step curve without the points that nobody sees: those within a 500th of the last, and those amid a straight run. */

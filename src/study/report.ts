@@ -3,12 +3,12 @@
  */
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { svgToPng } from "../draw/svg.ts";
 import { makeFolder } from "../folders.ts";
 import { messageOf } from "../system_errors.ts";
 import { drawFigures } from "./figures.ts";
 import { reportPage } from "./report_page.ts";
 import type { StudyEvidence, StudyResults } from "./results.ts";
-import { svgToPng } from "./svg.ts";
 import { table3Csv, table3Markdown } from "./table3.ts";
 
 /**

@@ -5,7 +5,7 @@ import { appliedShares, bestTest, drawFigures, recipe } from "../../src/study/fi
 import type { Figure } from "../../src/study/figures.ts";
 import { featureMapGridPng, featureMapPair, gallery } from "../../src/study/image_grid.ts";
 import { rocPlot } from "../../src/study/plots.ts";
-import { escapeXml, fitText, svgDataUri, svgToPng, textWidth } from "../../src/study/svg.ts";
+import { escapeXml, fitText, svgDataUri, svgToPng, textWidth } from "../../src/draw/svg.ts";
 import { fakeStudy } from "../support/fake_study.ts";
 
 describe("drawFigures", () => {

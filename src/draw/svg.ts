@@ -25,6 +25,11 @@ export const PALETTE = [
   "#000000",
 ] as const;
 
+/** The colour of a class, the same in every figure; an eighth class starts again (and is dashed where there are lines). */
+export function classColour(index: number): string {
+  return PALETTE[index % PALETTE.length] ?? TEXT_COLOUR;
+}
+
 const require = createRequire(import.meta.url);
 const FONT: NonNullable<ResvgRenderOptions["font"]> = {
   loadSystemFonts: false, // the same picture on every machine, one without fonts too
