@@ -72,7 +72,7 @@ export { writeProfile } from "./profile/write.ts";
 
 export { InteropError } from "./interop/files.ts";
 export { importKeras, type Imported, type ImportOptions } from "./interop/keras.ts";
-export { exportKerasH5 } from "./interop/keras_h5.ts";
+export { exportKeras } from "./interop/keras_h5.ts";
 export { exportOnnx, type OnnxOptions, type OnnxSummary } from "./interop/onnx.ts";
 export { exportPytorch, importPytorch, type NameMap } from "./interop/pytorch.ts";
 export { exportTfjs } from "./interop/tfjs.ts";

@@ -2,7 +2,7 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { InteropError } from "../interop/files.ts";
-import { exportKerasH5 } from "../interop/keras_h5.ts";
+import { exportKeras } from "../interop/keras_h5.ts";
 import { exportOnnx } from "../interop/onnx.ts";
 import { exportPytorch } from "../interop/pytorch.ts";
 import { exportTfjs } from "../interop/tfjs.ts";
@@ -22,7 +22,7 @@ export async function exportModel(options: ExportOptions): Promise<number> {
   const { model, onnx, keras, tfjs, pytorch, layout } = options;
   if ([onnx, keras, tfjs, pytorch].every((path) => path === undefined))
     throw new InteropError(
-      "export: no format; give --onnx M.onnx, --keras M.h5, --tfjs FOLDER or --pytorch M.safetensors",
+      "export: no format; give --onnx M.onnx, --keras M.keras, --tfjs FOLDER or --pytorch M.safetensors",
     );
   if (onnx !== undefined) {
     const { input, output, dataPath } = await exportOnnx(model, onnx, { layout });
@@ -31,7 +31,11 @@ export async function exportModel(options: ExportOptions): Promise<number> {
     if (dataPath !== undefined) await say(dataPath, "its weights; keep both in one folder");
   }
   if (keras !== undefined) {
-    await exportKerasH5(model, keras);
+    if (!/\.(keras|h5)$/.test(keras))
+      throw new InteropError(
+        `export ${keras}: expected a name that ends in .keras or .h5, by which Keras knows the format`,
+      );
+    await exportKeras(model, keras);
     await say(keras, `keras.models.load_model("${keras}")`);
   }
   if (tfjs !== undefined) {

@@ -372,7 +372,7 @@ program
       .choices(["nhwc", "nchw"] as const)
       .default("nhwc"),
   )
-  .option("--keras <file>", "a whole Keras model, .h5")
+  .option("--keras <file>", "a whole Keras model, .keras or .h5")
   .option("--tfjs <folder>", "model.json and weights.bin of TensorFlow.js")
   .option("--pytorch <file>", "a state dict, .safetensors, and the module for it, .py")
   .addHelpText(

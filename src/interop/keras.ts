@@ -1,5 +1,4 @@
 /** Keras and TensorFlow.js models as model files of ours. */
-import { Conv2D } from "../nn/conv2d.ts";
 import { Sequential } from "../nn/model.ts";
 import type { NetworkConfig } from "../nn/network.ts";
 import type { ModelInfo } from "../nn/weights.ts";
@@ -7,7 +6,7 @@ import { formatShape } from "../tensor.ts";
 import { InteropError, listNames } from "./files.ts";
 import { networkOfKeras } from "./keras_config.ts";
 import type { KerasFile, KerasTensor } from "./keras_files.ts";
-import { openKerasH5, openKerasZip } from "./keras_h5.ts";
+import { numberedNames, openKerasH5, openKerasZip } from "./keras_h5.ts";
 import { completeInfo, parametersOf, writeModel } from "./model_file.ts";
 import { openTfjs } from "./tfjs.ts";
 
@@ -102,17 +101,4 @@ function match(model: Sequential, file: KerasFile, where: string): Map<string, K
     });
   }
   return found;
-}
-
-/** How early Keras 3 calls our layers: by type, counted from the second on. */
-function numberedNames(model: Sequential): Map<string, string> {
-  const counts = new Map<string, number>();
-  return new Map(
-    model.layers.map((layer) => {
-      const type = layer instanceof Conv2D ? "conv2d" : layer.type.toLowerCase();
-      const count = counts.get(type) ?? 0;
-      counts.set(type, count + 1);
-      return [layer.name, count === 0 ? type : `${type}_${count}`];
-    }),
-  );
 }

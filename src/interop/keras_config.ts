@@ -277,6 +277,29 @@ export function kerasOfNetwork(model: Sequential): Json {
   };
 }
 
+/** The model as Keras 3 has it in `.keras` files: modules beside classes, and two keys by their new names. @throws InteropError */
+export function keras3OfNetwork(model: Sequential): Json {
+  const { class_name, config } = kerasOfNetwork(model);
+  const { name, layers } = config as { name: string; layers: readonly Json[] };
+  return {
+    ...{ module: "keras", class_name, registered_name: null },
+    config: {
+      name,
+      layers: layers.map((layer) => {
+        const { alpha, batch_input_shape, ...same } = record(layer["config"]);
+        return {
+          ...{ module: "keras.layers", class_name: layer["class_name"], registered_name: null },
+          config: {
+            ...same,
+            ...(alpha !== undefined && { negative_slope: alpha }),
+            ...(batch_input_shape !== undefined && { batch_shape: batch_input_shape }),
+          },
+        };
+      }),
+    },
+  };
+}
+
 function freeName(name: string, model: Sequential): string {
   return model.layers.some((layer) => layer.name === name) ? freeName(`${name}_`, model) : name;
 }

@@ -2,16 +2,19 @@
  * Keras' HDF5 files: whole models (`.h5`), weights alone (`.weights.h5`) and the zip of both (`.keras`). Read and written by
  * h5wasm, the HDF5 library compiled to WebAssembly, straight from and to the disk.
  */
-import { readFile, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { readFile, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { unzipSync } from "fflate";
+import { unzipSync, Zip, ZipPassThrough } from "fflate";
 import type { Dataset, Entity, File, Group } from "h5wasm/node";
+import { Conv2D } from "../nn/conv2d.ts";
+import type { Sequential } from "../nn/model.ts";
 import { messageOf } from "../system_errors.ts";
-import { expectReadable, InteropError, writeWhole } from "./files.ts";
-import { kerasOfNetwork } from "./keras_config.ts";
+import { expectReadable, InteropError, writePieces, writeWhole } from "./files.ts";
+import { keras3OfNetwork, kerasOfNetwork } from "./keras_config.ts";
 import type { KerasFile, KerasTensor } from "./keras_files.ts";
-import { openModel } from "./model_file.ts";
+import { openModel, type OpenModel } from "./model_file.ts";
 
 /** @throws InteropError when the file cannot be read, is truncated, or is no HDF5 file of Keras */
 export async function openKerasH5(path: string, where = `import ${path}`): Promise<KerasFile> {

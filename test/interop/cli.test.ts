@@ -103,6 +103,6 @@ describe("cli import and export", () => {
 
   it("refuses to export nothing", async () => {
     const refusal = await rejection(exportModel({ model: "m.safetensors", layout: "nhwc" }));
-    expect(refusal).to.contain("no format; give --onnx M.onnx, --keras M.h5,");
+    expect(refusal).to.contain("no format; give --onnx M.onnx, --keras M.keras,");
   });
 });

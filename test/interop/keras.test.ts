@@ -9,7 +9,7 @@ import { zipSync, unzipSync } from "fflate";
 import type { Group } from "h5wasm/node";
 import { importKeras } from "../../src/interop/keras.ts";
 import { networkOfKeras } from "../../src/interop/keras_config.ts";
-import { exportKerasH5 } from "../../src/interop/keras_h5.ts";
+import { exportKeras } from "../../src/interop/keras_h5.ts";
 import { exportTfjs } from "../../src/interop/tfjs.ts";
 import type { ImageSet } from "../../src/data/dataset.ts";
 import type { NetworkConfig } from "../../src/nn/network.ts";
@@ -230,7 +230,7 @@ describe("importKeras", () => {
   });
 });
 
-describe("exportKerasH5 and exportTfjs", () => {
+describe("exportKeras and exportTfjs", () => {
   const device = useDevice();
   const folder = temporaryFolder();
   const at = (name: string) => path.join(folder(), name);
@@ -262,10 +262,11 @@ describe("exportKerasH5 and exportTfjs", () => {
 
     it(`comes back the same: ${name}`, async () => {
       await writeRandomModel(device(), at("model.safetensors"), network);
-      await exportKerasH5(at("model.safetensors"), at("model.h5"));
+      await exportKeras(at("model.safetensors"), at("model.h5"));
+      await exportKeras(at("model.safetensors"), at("model.keras"));
       await exportTfjs(at("model.safetensors"), at("web"));
       const first = await readSafetensors(at("model.safetensors"));
-      for (const file of ["model.h5", "web/model.json"]) {
+      for (const file of ["model.h5", "model.keras", "web/model.json"]) {
         await importKeras(at(file), at("again.safetensors"), { info });
         const again = await readSafetensors(at("again.safetensors"));
         expect(again).to.deep.equal(first);
@@ -285,15 +286,15 @@ describe("exportKerasH5 and exportTfjs", () => {
     };
     const layers = [pool, { type: "Flatten" }, { type: "Dense", units: 3 }];
     await writeRandomModel(device(), at("model.safetensors"), { input: [4, 4, 3], layers });
-    expect(await rejection(exportKerasH5(at("model.safetensors"), at("m.h5")))).to.contain(
+    expect(await rejection(exportKeras(at("model.safetensors"), at("m.h5")))).to.contain(
       'MaxPool2D "pool": Keras pools with padding "same" or "valid" alone',
     );
     await writeRandomModel(device(), at("model.safetensors"), WINDOWS);
     mkdirSync(at("folder.h5"));
-    expect(await rejection(exportKerasH5(at("model.safetensors"), at("none/m.h5")))).to.equal(
+    expect(await rejection(exportKeras(at("model.safetensors"), at("none/m.h5")))).to.equal(
       `export ${at("none/m.h5")}: cannot be written: no such file or folder`,
     );
-    expect(await rejection(exportKerasH5(at("model.safetensors"), at("folder.h5")))).to.contain(
+    expect(await rejection(exportKeras(at("model.safetensors"), at("folder.h5")))).to.contain(
       "cannot be written",
     );
     expect(await rejection(exportTfjs(at("model.safetensors"), "/proc/web"))).to.contain(
