@@ -2,6 +2,7 @@
 //   m = beta1 * m + (1 - beta1) * dw
 //   u = max(beta2 * u, |dw|)
 //   w = w - rate / (1 - beta1^t) * m / (u + epsilon)
+// dw comes multiplied by loss_scale[0] with HAS_SCALE (see loss_scale.wgsl) and is divided by it first.
 // The host computes the corrected rate (step.rate). Nothing changes while status word 0 is not 0: a gradient was not
 // finite, and the last good weights stay.
 // dw, w, m, u: vectors of `count` values. Value is f32, or vec4f where four divides their length. Invocation i updates
@@ -10,6 +11,7 @@
 // lib: step
 
 override WG_SIZE: u32 = 64;
+override HAS_SCALE: bool = false;
 
 struct Params {
   count: u32,
@@ -22,9 +24,10 @@ struct Params {
 @group(0) @binding(0) var<storage, read> dw: array<Value>;
 @group(0) @binding(1) var<storage, read> step: Step;
 @group(0) @binding(2) var<storage, read> status: array<u32>;
-@group(0) @binding(3) var<storage, read_write> w: array<Value>;
-@group(0) @binding(4) var<storage, read_write> m: array<Value>;
-@group(0) @binding(5) var<storage, read_write> u: array<Value>;
+@group(0) @binding(3) var<storage, read> loss_scale: array<f32>;
+@group(0) @binding(4) var<storage, read_write> w: array<Value>;
+@group(0) @binding(5) var<storage, read_write> m: array<Value>;
+@group(0) @binding(6) var<storage, read_write> u: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -36,7 +39,10 @@ fn main(
     return;
   }
   for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
-    let gradient = dw[i];
+    var gradient = dw[i];
+    if (HAS_SCALE) {
+      gradient /= loss_scale[0];
+    }
     let m_next = params.beta1 * m[i] + params.one_minus_beta1 * gradient;
     let u_next = max(params.beta2 * u[i], abs(gradient));
     m[i] = m_next;

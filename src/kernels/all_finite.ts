@@ -1,7 +1,7 @@
 /**
  * Watches for NaN and infinity without a read-back.
  */
-import { ceilDiv, strideGrid, type Context } from "../gpu/context.ts";
+import { ceilDiv, expectDType, strideGrid, type Context } from "../gpu/context.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
 
@@ -19,6 +19,7 @@ export function allFinite(
   { x, step }: { x: Tensor; step: Tensor },
   status: Tensor,
 ): void {
+  expectDType("allFinite", "float32", x);
   expectShape("allFinite", "step", step, [4]);
   expectShape("allFinite", "status", status, [4]);
   forEachWindow(ctx.device, flat(x), (tensors, { count }) => {

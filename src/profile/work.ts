@@ -40,6 +40,7 @@ const PER_OUTPUT: Readonly<Record<string, number>> = {
   leaky_relu: 2,
   leaky_relu_grad: 2,
   leaky_relu_bias_grad: 3,
+  loss_scale: 0,
   max_pool2d_argmax_grad: 1,
   repack: 0,
   softmax: 4,

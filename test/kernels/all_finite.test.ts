@@ -46,6 +46,18 @@ for (const { name, options } of CASES)
           }
         });
 
+    it("refuses what is not float32, whose bits it would misread", async () => {
+      const x = device().tensor([4], "float16", "x");
+      const words = device().tensor([4], "uint32", "words");
+      const failed = await device()
+        .record("bad", (ctx) => {
+          allFinite(ctx, { x, step: words }, words);
+        })
+        .catch((error: unknown) => error);
+      expect(String(failed)).to.contain('allFinite: "x": expected float32, got float16');
+      device().release(x, words);
+    });
+
     it("takes the largest, the smallest and denormal numbers for finite", async () => {
       const x = Float32Array.of(3.4028234663852886e38, -3.4028234663852886e38, 1e-45, -0, 1e-38);
       expect(await statusAfter(device(), x)).to.deep.equal(CLEAR);
