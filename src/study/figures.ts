@@ -7,8 +7,11 @@ import { columnSums } from "../metrics/confusion.ts";
 import { Random } from "../random.ts";
 import { SHOWN_CHANNELS, featureMapPair, gallery, probabilityBars } from "./image_grid.ts";
 import type { GalleryCell, Line, ProbabilityCell } from "./image_grid.ts";
-import { barPlot, confusionPlot, rocPair, rocPlot, scatterPair, trainingCurves } from "./plots.ts";
-import type { Quantity, ScatterPoint } from "./plots.ts";
+import { barPlot } from "./plots/bars.ts";
+import { confusionPlot } from "./plots/confusion.ts";
+import { rocPair, rocPlot } from "./plots/roc.ts";
+import { scatterPair, type Quantity, type ScatterPoint } from "./plots/scatter.ts";
+import { trainingCurves } from "./plots/training_curves.ts";
 import type { PhysicalRow, Predictions, StudyEvidence, StudyResults, TestId } from "./results.ts";
 import { PAPER_TABLE3, classesOf, fixed, testsRun } from "./table3.ts";
 

@@ -4,7 +4,7 @@ import type { DataSetChoice } from "../../src/study/results.ts";
 import { appliedShares, bestTest, drawFigures, recipe } from "../../src/study/figures.ts";
 import type { Figure } from "../../src/study/figures.ts";
 import { featureMapGridPng, featureMapPair, gallery } from "../../src/study/image_grid.ts";
-import { rocPlot } from "../../src/study/plots.ts";
+import { rocPlot } from "../../src/study/plots/roc.ts";
 import { escapeXml, fitText, svgDataUri, svgToPng, textWidth } from "../../src/draw/svg.ts";
 import { fakeStudy } from "../support/fake_study.ts";
 
