@@ -166,8 +166,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     fault: "slope by the sign of dy",
     file: "shaders/leaky_relu_grad.wgsl",
-    find: "x[i] > Value(0.0)",
-    replace: "dy[i] > Value(0.0)",
+    find: "Value(x[i]) > Value(0.0)",
+    replace: "Value(dy[i]) > Value(0.0)",
     why: "the wrong one of two tensors of the same shape",
     test: "test/kernels/leaky_relu.test.ts",
     grep: "^leakyReluGrad",
