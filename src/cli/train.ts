@@ -229,11 +229,15 @@ function report(result: FitResult, path: string, peakBytes: number): void {
   const last = result.history.at(-1);
   const early = result.ended === "early stopping" ? ", stopped early" : "";
   const best = result.bestEpoch === undefined ? "" : `, weights of epoch ${result.bestEpoch}`;
+  const scaling =
+    last?.lossScale === undefined
+      ? ""
+      : `; loss scale ${last.lossScale}, ${plural(last.skippedSteps ?? 0, "step")} skipped`;
   const figures = last
     ? `loss ${last.loss.toFixed(4)}, accuracy ${last.accuracy.toFixed(3)}`
     : "no epoch was left to do";
   console.log(
-    `${path}: ${figures} after ${plural(result.history.length, "epoch")}${early}${best}; peak memory ${formatBytes(peakBytes)}`,
+    `${path}: ${figures} after ${plural(result.history.length, "epoch")}${early}${best}${scaling}; peak memory ${formatBytes(peakBytes)}`,
   );
 }
 

@@ -8,9 +8,11 @@ import { readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CheckpointError } from "../gpu/errors.ts";
 import { Choices } from "../kernels/choices.ts";
+import type { LossScale } from "../kernels/loss_scale.ts";
 import { loadWeights, saveModel, tensorToWrite, type ModelInfo } from "../nn/weights.ts";
 import type { Sequential } from "../nn/model.ts";
 import type { NetworkConfig } from "../nn/network.ts";
+import type { Precision } from "../nn/precision.ts";
 import { openSafetensors, type SafetensorsFile } from "../safetensors.ts";
 import type { EpochRecord } from "./history.ts";
 import type { Moments } from "./step.ts";
@@ -35,6 +37,8 @@ export interface RunState {
   /** The watched figures' best values and the epochs since, per callback. */
   stopping: { best: number | null; wait: number };
   plateau: { best: number | null; wait: number };
+  /** Under mixed precision. */
+  lossScale?: LossScale | undefined;
 }
 
 /** The state of a run of which no step is done. */
@@ -60,6 +64,7 @@ export interface RunIdentity {
   readonly seed: number;
   readonly batchSize: number;
   readonly accumulateSteps: number;
+  readonly precision: Precision;
   readonly dataSet: string;
   readonly count: number;
   readonly optimizer: Readonly<Record<string, number>>;
@@ -69,7 +74,10 @@ export interface RunIdentity {
 }
 
 /** What runs had whose files say nothing of it. */
-const EARLIER: Readonly<Record<string, unknown>> = { accumulateSteps: 1 };
+const EARLIER: Readonly<Record<string, unknown>> = {
+  accumulateSteps: 1,
+  precision: "float32",
+};
 
 /** Writes a checkpoint beside the last one and renames it into place. @throws CheckpointError */
 export async function saveCheckpoint(

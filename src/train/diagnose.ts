@@ -5,6 +5,7 @@ import { allFinite } from "../kernels/all_finite.ts";
 import { clearStatus } from "../kernels/step_state.ts";
 import type { Context } from "../gpu/context.ts";
 import type { Sequential } from "../nn/model.ts";
+import { castTo } from "../nn/precision.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Batch, TrainingStep } from "./step.ts";
 
@@ -40,7 +41,9 @@ export async function firstNonFinite(
   const check = (ctx: Context, where: string, x: Tensor) => {
     const status = device.upload(clearStatus(), [4], `status of ${where}`);
     checks.push({ where, status });
-    allFinite(ctx, { x, step: stepTensor }, status);
+    const wide = x.dtype === "float16" ? castTo(ctx, x, "float32") : x;
+    allFinite(ctx, { x: wide, step: stepTensor }, status);
+    if (wide !== x) ctx.free(wide);
   };
   training.write(batch, step);
   const replay = (ctx: Context) => {

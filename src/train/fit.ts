@@ -94,6 +94,7 @@ class Run {
       seed: options.seed,
       adamax: optimizer,
       classWeights: classWeights(set, options.classWeights),
+      lossScale: options.lossScale,
     });
     this.#pace = new Pace(device);
     this.#state = initialState(optimizer.learningRate);
@@ -101,6 +102,7 @@ class Run {
       seed: options.seed,
       batchSize: this.#batchSize,
       accumulateSteps: this.#accumulateSteps,
+      precision: model.precision,
       dataSet: set.name,
       count: set.count,
       optimizer,
@@ -127,6 +129,7 @@ class Run {
           run.#identity,
         );
         if (state) run.#state = state;
+        if (state?.lossScale) run.#training.setLossScale(state.lossScale);
       }
       return run;
     } catch (error) {
@@ -172,7 +175,8 @@ class Run {
     const elapsed = () => secondsBefore + (performance.now() - started) / 1000;
     while (state.stepInEpoch < this.#stepsPerEpoch && !signal?.aborted) {
       onStep?.(state.step);
-      for (const [index, part] of this.#parts(state.stepInEpoch).entries()) {
+      const parts = this.#parts(state.stepInEpoch);
+      for (const [index, part] of parts.entries()) {
         const batch = this.#batch(order, state.stepInEpoch, part);
         await this.#pace.submit(part.count, () => {
           this.#training.submit(batch, this.#stepWords(state.step, index), part);
@@ -182,7 +186,7 @@ class Run {
         await pending?.();
         pending = undefined;
         const due = this.#submitted - this.#unread >= logEvery;
-        if (due) pending = this.#queueLogRead(elapsed);
+        if (due) pending = this.#queueLogRead(elapsed, index === parts.length - 1);
       }
       state.step++;
       state.stepInEpoch++;
@@ -231,21 +235,27 @@ class Run {
     return matrices;
   }
 
-  /** Queues a copy of the log; the returned function waits for it and adds the rows to the epoch's sums. */
-  #queueLogRead(elapsed: () => number): () => Promise<void> {
+  /**
+   * Queues a copy of the log; the returned function waits for it and adds the rows to the epoch's sums.
+   * @param afterStep whether the last batch ended its step: only then does loss scaling tell an overflow from a failure
+   */
+  #queueLogRead(elapsed: () => number, afterStep = true): () => Promise<void> {
     const { device } = this.#model;
     const [first, end] = [this.#unread, this.#submitted];
     this.#unread = end;
     const log = device.copyOut(this.#training.log);
     const status = device.copyOut(this.#training.status);
     return async () => {
-      const rows = await log.finish();
+      const rows = (await log.finish()) as Float32Array;
       const [raised, badBatch = 0] = await status.finish();
-      if (raised) await this.#fail(badBatch);
+      const isMixed = this.#model.precision === "mixed";
+      if (raised && (afterStep || !isMixed)) await this.#fail(badBatch);
       for (let batch = first; batch < end; batch++) {
         const at = (batch % LOG_SLOTS) * 4;
-        const count = rows[at + 2] ?? 0;
-        this.#state.lossSum += (rows[at] ?? 0) * count;
+        const [loss = 0, , count = 0] = rows.subarray(at);
+        // The outputs of a skipped step may have overflowed, and its loss with them.
+        if (isMixed && !Number.isFinite(loss)) continue;
+        this.#state.lossSum += loss * count;
         this.#state.correct += rows[at + 1] ?? 0;
         this.#state.rows += count;
       }
@@ -291,6 +301,7 @@ class Run {
   async #endEpoch(): Promise<void> {
     const state = this.#state;
     const validation = this.#validation && (await this.#validate(this.#validation));
+    const scaling = await this.#training.lossScale();
     const record: EpochRecord = {
       epoch: state.epoch + 1,
       loss: state.lossSum / state.rows,
@@ -299,6 +310,7 @@ class Run {
       learningRate: state.learningRate,
       seconds: state.seconds,
       imagesPerSecond: state.rows / state.seconds,
+      ...(scaling && { lossScale: scaling.scale, skippedSteps: scaling.skippedSteps }),
     };
     state.history.push(record);
     Object.assign(state, {
@@ -380,6 +392,7 @@ class Run {
     const { checkpoint } = this.#options;
     if (!checkpoint) return;
     const { moments } = this.#training;
+    this.#state.lossScale = await this.#training.lossScale();
     await saveCheckpoint(
       checkpoint.path,
       this.#model,

@@ -13,9 +13,12 @@ export interface EpochRecord {
   readonly learningRate: number;
   readonly seconds: number;
   readonly imagesPerSecond: number;
+  /** Under mixed precision, at the epoch's end: the factor of the loss, and how many steps overflowed so far. */
+  readonly lossScale?: number;
+  readonly skippedSteps?: number;
 }
 
-const COLUMNS: readonly (keyof EpochRecord)[] = [
+const COLUMNS = [
   "epoch",
   "loss",
   "accuracy",
@@ -24,12 +27,18 @@ const COLUMNS: readonly (keyof EpochRecord)[] = [
   "learningRate",
   "seconds",
   "imagesPerSecond",
-];
+] as const satisfies readonly (keyof EpochRecord)[];
+const MIXED_COLUMNS = [
+  "lossScale",
+  "skippedSteps",
+] as const satisfies readonly (keyof EpochRecord)[];
 
 /** The history as CSV, one line an epoch under a head. */
 export function historyCsv(history: readonly EpochRecord[]): string {
+  const isMixed = history.some(({ lossScale }) => lossScale !== undefined);
+  const columns = isMixed ? [...COLUMNS, ...MIXED_COLUMNS] : [...COLUMNS];
   return stringify(
-    history.map((record) => COLUMNS.map((column) => record[column] ?? "")),
-    { header: true, columns: COLUMNS as string[] },
+    history.map((record) => columns.map((column) => record[column] ?? "")),
+    { header: true, columns },
   );
 }

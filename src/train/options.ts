@@ -1,6 +1,7 @@
 /** Options of a training run, checked in one place. */
 import type { AugmentOptions } from "../data/augment.ts";
 import type { ImageSet } from "../data/dataset.ts";
+import { INITIAL_LOSS_SCALE, lossScaleWords } from "../kernels/loss_scale.ts";
 import type { ModelInfo } from "../nn/weights.ts";
 import type { EpochRecord } from "./history.ts";
 
@@ -50,6 +51,11 @@ export interface FitOptions {
   readonly optimizer?: AdamaxOptions;
   /** Rotation, flips, scale and shift; false for none. */
   readonly augment?: AugmentOptions | false;
+  /**
+   * Of a model built for mixed precision: the first factor of the loss, a power of two up to 2^24. It halves when a
+   * gradient overflows float16, and that step is skipped; it doubles after 2000 steps without. Default 2^16.
+   */
+  readonly lossScale?: number;
   /** Images held out, watched after each epoch. */
   readonly validation?: ImageSet;
   /** A weight for each class, "balanced" for count / (classes * members), as Keras applies them. */
@@ -94,6 +100,8 @@ export function checkFitOptions(options: FitOptions, set: ImageSet, classCount: 
   integer("batchSize", batchSize, 1);
   integer("accumulateSteps", accumulateSteps, 1, LOG_SLOTS);
   integer("logEvery", logEvery, 1, LOG_SLOTS);
+  if (options.lossScale !== undefined)
+    lossScaleWords({ ...INITIAL_LOSS_SCALE, scale: options.lossScale }); // throws
   const { learningRate, beta1 } = optimizer;
   // The first step's rate, corrected for its bias; were it infinite, weights would be lost before any gradient is.
   if (!(learningRate > 0 && Number.isFinite(Math.fround(learningRate / (1 - beta1)))))

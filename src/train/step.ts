@@ -1,7 +1,7 @@
 /**
  * The training step as programs: draw the batch, forward, loss, backward, check, update. Recorded once for each batch
  * size; a run of it writes four small buffers and submits once. A step may be made of several batches, one submission
- * each, whose gradients add up.
+ * each, whose gradients add up. Under mixed precision the loss is scaled, so that its float16 gradients do not underflow.
  */
 import type { Device } from "../gpu/device.ts";
 import type { Context } from "../gpu/context.ts";
@@ -11,6 +11,13 @@ import { add } from "../kernels/add.ts";
 import { affineWarpSet } from "../kernels/affine_warp.ts";
 import { allFinite } from "../kernels/all_finite.ts";
 import { batchMetrics } from "../kernels/batch_metrics.ts";
+import {
+  INITIAL_LOSS_SCALE,
+  lossScaleWords,
+  readLossScale,
+  updateLossScale,
+  type LossScale,
+} from "../kernels/loss_scale.ts";
 import { softmaxCrossEntropy } from "../kernels/softmax_cross_entropy.ts";
 import { clearStatus } from "../kernels/step_state.ts";
 import type { Parameter, Pass } from "../nn/layer.ts";
@@ -79,6 +86,8 @@ export interface StepSettings {
   readonly seed: number;
   readonly adamax: { readonly beta1: number; readonly beta2: number; readonly epsilon: number };
   readonly classWeights: Float32Array | undefined;
+  /** Under mixed precision, the first factor of the loss; default 2^16. */
+  readonly lossScale?: number | undefined;
 }
 
 /** The buffers and programs of a training run. */
@@ -95,6 +104,8 @@ export class TrainingStep {
   /** [LOG_SLOTS, 4]: mean loss, correct, rows, flag of each of the last batches. */
   readonly log: Tensor;
   readonly status: Tensor;
+  /** The state of loss scaling, [4]; none in float32. */
+  readonly #lossScale: Tensor | undefined;
 
   constructor(model: Sequential, settings: StepSettings) {
     const { device } = model;
@@ -113,6 +124,13 @@ export class TrainingStep {
       device.upload(settings.classWeights, [settings.classWeights.length], "classWeights");
     this.log = device.tensor([LOG_SLOTS, 4], "float32", "log");
     this.status = device.upload(clearStatus(), [4], "status");
+    const { lossScale: scale = INITIAL_LOSS_SCALE.scale } = settings;
+    if (model.precision === "mixed")
+      this.#lossScale = device.upload(
+        lossScaleWords({ ...INITIAL_LOSS_SCALE, scale }),
+        [4],
+        "lossScale",
+      );
     this.#runs = runsOf(device, model.trainableParameters()).map((run) =>
       momentsOf(device, run, accumulateSteps > 1),
     );
@@ -152,6 +170,17 @@ export class TrainingStep {
     this.#device.write(this.#inputs.step, step);
   }
 
+  /** The state of loss scaling after all that was submitted; undefined in float32. */
+  async lossScale(): Promise<LossScale | undefined> {
+    if (!this.#lossScale) return undefined;
+    return readLossScale((await this.#device.read(this.#lossScale)) as Uint32Array);
+  }
+
+  /** Continues from an earlier run's state of loss scaling. */
+  setLossScale(state: LossScale): void {
+    if (this.#lossScale) this.#device.write(this.#lossScale, lossScaleWords(state));
+  }
+
   #recordPart(part: Part, scratchFrom: Program | undefined): Promise<Program> {
     const whole = isFirst(part) && isLast(part);
     return this.#device.record(
@@ -172,15 +201,19 @@ export class TrainingStep {
   #recordUpdate(ctx: Context): void {
     const { beta1, beta2, epsilon } = this.#settings.adamax;
     const { step } = this.#inputs;
+    const { status } = this;
+    const lossScale = this.#lossScale;
     for (const run of this.#runs)
-      allFinite(ctx, { x: joined(run.map(({ sum }) => sum)), step }, this.status);
+      allFinite(ctx, { x: joined(run.map(({ sum }) => sum)), step }, status);
     for (const run of this.#runs) {
       const dw = joined(run.map(({ sum }) => sum));
       const w = joined(run.map(({ parameter }) => parameter.value));
       const m = joined(run.map((moments) => moments.m));
       const u = joined(run.map((moments) => moments.u));
-      adamax(ctx, { dw, step, status: this.status }, { beta1, beta2, epsilon }, { w, m, u });
+      adamax(ctx, { dw, step, status, lossScale }, { beta1, beta2, epsilon }, { w, m, u });
     }
+    // Adamax' t counts skipped steps too: its first updates are then smaller than they would be, never larger.
+    if (lossScale) updateLossScale(ctx, {}, { lossScale, status });
   }
 
   /** Records a batch of n images up to and including the gradients, which stay in the parameters' `grad`. */
@@ -193,7 +226,7 @@ export class TrainingStep {
     const labels = slice(this.#inputs.labels, 0, n);
     for (const { parameter, grad, sum } of this.moments)
       parameter.grad = part && isFirst(part) ? sum : grad;
-    const x = ctx.scratch([n, ...this.#model.input], "float32", "batch.x");
+    const x = ctx.scratch([n, ...this.#model.input], this.#model.activationType, "batch.x");
     ctx.scope = "batch";
     affineWarpSet(ctx, { chunks: images.chunks, indices, matrices }, x);
     const pass: Pass = { training: true, seed, step, ...(observe && { observe }) };
@@ -201,13 +234,14 @@ export class TrainingStep {
     const logits = this.#model.logits(activations);
     const rowLoss = ctx.scratch([n], "float32", "rowLoss");
     const correct = ctx.scratch([n], "uint32", "correct");
-    const dx = ctx.scratch(logits.shape, "float32", "logits.dx");
+    const dx = ctx.scratch(logits.shape, logits.dtype, "logits.dx");
     const loss = ctx.scratch([], "float32", "loss");
-    const weights = this.#classWeights;
+    const { of: meanOver } = part ?? {};
+    const [classWeights, lossScale] = [this.#classWeights, this.#lossScale];
     ctx.scope = "loss";
     softmaxCrossEntropy(
       ctx,
-      { x: logits, labels, classWeights: weights, meanOver: part?.of },
+      { x: logits, labels, classWeights, meanOver, lossScale },
       { rowLoss, correct, dx },
     );
     onLoss?.(rowLoss);
@@ -222,7 +256,8 @@ export class TrainingStep {
     this.#device.release(indices, matrices, labels, step, this.log, this.status);
     for (const { grad, sum, m, u } of this.moments)
       this.#device.release(m, u, ...(sum === grad ? [grad] : [grad, sum]));
-    if (this.#classWeights) this.#device.release(this.#classWeights);
+    for (const tensor of [this.#classWeights, this.#lossScale])
+      if (tensor) this.#device.release(tensor);
   }
 }
 
