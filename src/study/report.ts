@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { svgToPng } from "../draw/svg.ts";
 import { makeFolder } from "../folders.ts";
 import { messageOf } from "../system_errors.ts";
-import { drawFigures } from "./figures.ts";
+import { drawFigures } from "./figures/draw_figures.ts";
 import { reportPage } from "./report_page.ts";
 import type { StudyEvidence, StudyResults } from "./results.ts";
 import { table3Csv, table3Markdown } from "./table3.ts";

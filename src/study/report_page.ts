@@ -5,10 +5,20 @@ import { PAGE_STYLE } from "../draw/page_style.ts";
 import { escapeXml, svgDataUri, svgSize } from "../draw/svg.ts";
 import { accuracy, argmax } from "../metrics/accuracy.ts";
 import { columnSums, precisionRecall } from "../metrics/confusion.ts";
-import { appliedShares, bestTest, count, meanAccuracy, percent, recipe } from "./figures.ts";
-import type { Figure, FigureSection } from "./figures.ts";
+import { appliedShares } from "./figures/applied.ts";
+import type { Figure, FigureSection } from "./figures/figure.ts";
 import type { DataSetChoice, StudyEvidence, StudyResults, TestId, TestResult } from "./results.ts";
-import { PAPER_TABLE3, classesOf, fixed, testsRun } from "./table3.ts";
+import {
+  bestTest,
+  classesOf,
+  count,
+  fixed,
+  meanAccuracy,
+  percent,
+  recipe,
+  testsRun,
+} from "./summary.ts";
+import { PAPER_TABLE3 } from "./table3.ts";
 
 const DATA_SETS: Readonly<Record<DataSetChoice, string>> = {
   real: "real galaxies (Galaxy Zoo)",

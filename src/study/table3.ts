@@ -2,8 +2,8 @@
  * The paper's Table 3 (H. J. Child 2022; the counts from its Table 2 and text) and ours beside it, as CSV and Markdown.
  */
 import { stringify } from "csv-stringify/sync";
-import { TEST_IDS } from "./results.ts";
 import type { StudyResults, TestId, TestResult } from "./results.ts";
+import { classesOf, fixed, testsRun } from "./summary.ts";
 
 /** One row of the paper's table. */
 export interface PaperTest {
@@ -43,33 +43,6 @@ export const PAPER_TABLE3: Readonly<Record<TestId, PaperTest>> = {
   f: { ...NA10, ...EFIGI, fineTuned: "dense", accuracy: 0.885, loss: 0.229, rocFigure: "18b" },
   g: { ...NA10, ...EFIGI, fineTuned: MULTIPLE, accuracy: 0.936, loss: 0.223, rocFigure: "18c" },
 };
-
-/** The tests that were run, in the paper's order. */
-export function testsRun(results: StudyResults): { id: TestId; test: TestResult }[] {
-  return TEST_IDS.flatMap((id) => {
-    const test = results.tests[id];
-    return test === undefined ? [] : [{ id, test }];
-  });
-}
-
-/** All classes that any test of the run knows, in order of first appearance. */
-export function classesOf(results: StudyResults): string[] {
-  return [...new Set(testsRun(results).flatMap(({ test }) => test.classes))];
-}
-
-/** "0.912 ± 0.008 (3 seeds)" with several seeds, else "0.912". */
-export function accuracyText(results: StudyResults, id: TestId): string {
-  const test = results.tests[id];
-  const spread = results.seeds?.[id]?.accuracy;
-  if (spread !== undefined && spread.values.length > 1)
-    return `${fixed(spread.mean)} ± ${fixed(spread.std)} (${spread.values.length} seeds)`;
-  return fixed(test?.accuracy);
-}
-
-/** Three decimals; a dash where there is no number. */
-export function fixed(value: number | null | undefined, digits = 3): string {
-  return value === null || value === undefined ? "–" : value.toFixed(digits);
-}
 
 /** `table3.csv`: one row a test, full precision, an empty field where there is no number. RFC 4180. */
 export function table3Csv(results: StudyResults): string {
@@ -146,8 +119,17 @@ export function table3Markdown(results: StudyResults): string {
   return `${[header, rule, ...rows].map(line).join("\n")}\n`;
 }
 
+/** "0.912 ± 0.008 (3 seeds)" with several seeds, else "0.912". */
+function accuracyText(results: StudyResults, id: TestId): string {
+  const test = results.tests[id];
+  const spread = results.seeds?.[id]?.accuracy;
+  if (spread !== undefined && spread.values.length > 1)
+    return `${fixed(spread.mean)} ± ${fixed(spread.std)} (${spread.values.length} seeds)`;
+  return fixed(test?.accuracy);
+}
+
 /** What a reader must know beside the number: a collapse, and the result on the whole target set. */
-export function remark(test: TestResult): string {
+function remark(test: TestResult): string {
   const remarks: string[] = [];
   if (test.collapsed) remarks.push("collapsed to one class");
   if (test.accuracy_all !== undefined)

@@ -1,9 +1,11 @@
 import { expect } from "chai";
 import { PNG } from "pngjs";
 import type { DataSetChoice } from "../../src/study/results.ts";
-import { appliedShares, bestTest, drawFigures, recipe } from "../../src/study/figures.ts";
-import type { Figure } from "../../src/study/figures.ts";
+import { appliedShares } from "../../src/study/figures/applied.ts";
+import { drawFigures } from "../../src/study/figures/draw_figures.ts";
+import type { Figure } from "../../src/study/figures/figure.ts";
 import { featureMapGridPng, featureMapPair, gallery } from "../../src/study/image_grid.ts";
+import { bestTest, recipe } from "../../src/study/summary.ts";
 import { rocPlot } from "../../src/study/plots/roc.ts";
 import { escapeXml, fitText, svgDataUri, svgToPng, textWidth } from "../../src/draw/svg.ts";
 import { fakeStudy } from "../support/fake_study.ts";
