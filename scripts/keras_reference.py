@@ -3,9 +3,9 @@
 
 Needs Keras 3 and a backend, e.g. `pip install keras jax h5py`; the tests that read the fixtures need no Python.
     KERAS_BACKEND=jax python3 scripts/keras_reference.py
-With a path, checks instead that Keras loads a model exported there (`tuningfork export --keras M.h5`) and prints what it
-makes of one image of all 0.5:
-    KERAS_BACKEND=jax python3 scripts/keras_reference.py M.h5
+With paths, loads models that were exported (`tuningfork export --keras M.keras`) instead, and prints what each makes of
+images, a list [n][h][w][c] in JSON:
+    KERAS_BACKEND=jax python3 scripts/keras_reference.py images.json M.keras M.h5
 """
 import json
 import os
@@ -77,12 +77,12 @@ def main():
         json.dump(outputs, file)
 
 
-def check(path):
-    model = keras.models.load_model(path)
-    model.summary()
-    image = np.full((1, *model.input_shape[1:]), 0.5, np.float32)
-    print(np.asarray(model(image, training=False)).tolist())
+def run(images, *paths):
+    with open(images) as file:
+        x = np.array(json.load(file), np.float32)
+    models = [keras.models.load_model(path) for path in paths]
+    print(json.dumps([np.asarray(model(x, training=False)).tolist() for model in models]))
 
 
 if __name__ == "__main__":
-    check(sys.argv[1]) if len(sys.argv) > 1 else main()
+    run(*sys.argv[1:]) if len(sys.argv) > 1 else main()

@@ -1,4 +1,8 @@
-/** Files that Keras 3 saved (scripts/keras_reference.py), and models that go through TensorFlow.js and back. */
+/**
+ * Files that Keras 3 saved (scripts/keras_reference.py), and models that go through TensorFlow.js and Keras and back. Where
+ * `python3` has Keras, it runs them; else those tests skip.
+ */
+import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
@@ -230,7 +234,12 @@ describe("importKeras", () => {
   });
 });
 
+const SCRIPT = new URL("../../scripts/keras_reference.py", import.meta.url).pathname;
+/** Asked without importing it, which takes seconds. */
+const FIND_KERAS = "import importlib.util as u, sys; sys.exit(u.find_spec('keras') is None)";
+
 describe("exportKeras and exportTfjs", () => {
+  const hasKeras = spawnSync("python3", ["-c", FIND_KERAS]).status === 0;
   const device = useDevice();
   const folder = temporaryFolder();
   const at = (name: string) => path.join(folder(), name);
@@ -258,6 +267,28 @@ describe("exportKeras and exportTfjs", () => {
       if (network === WINDOWS) wanted = tf.softmax(wanted); // it ends in logits
       const ours = await ourProbabilities(device(), at("model.safetensors"), images);
       expect(largestDifference(ours, await wanted.data())).to.be.below(1e-5);
+    });
+
+    it(`Keras gives our probabilities: ${name}`, async function () {
+      if (!hasKeras) {
+        console.log("      skipped: no python3 with keras; pip install keras jax h5py");
+        return this.skip();
+      }
+      await writeRandomModel(device(), at("model.safetensors"), network);
+      const images = randomImages(3, network.input);
+      const ours = await ourProbabilities(device(), at("model.safetensors"), images);
+      const pixels = tf.tensor4d(scaled(images), [3, ...network.input]).arraySync();
+      writeFileSync(at("images.json"), JSON.stringify(pixels));
+      const files = [at("model.keras"), at("model.h5")];
+      for (const file of files) await exportKeras(at("model.safetensors"), file);
+      const env = { KERAS_BACKEND: "jax", ...process.env };
+      const ran = spawnSync("python3", ["-B", SCRIPT, at("images.json"), ...files], { env });
+      expect(ran.status, ran.stderr.toString()).to.equal(0);
+      for (const rows of JSON.parse(ran.stdout.toString()) as number[][][]) {
+        const theirs = tf.tensor2d(rows);
+        const wanted = network === WINDOWS ? tf.softmax(theirs) : theirs; // it ends in logits
+        expect(largestDifference(ours, wanted.dataSync())).to.be.below(1e-5);
+      }
     });
 
     it(`comes back the same: ${name}`, async () => {
