@@ -1,7 +1,7 @@
 // Convolution: y[n,oh,ow,co] = b[co] + sum over kh,kw,ci of x[n,ih,iw,ci] * w[kh,kw,ci,co], where
 // ih = oh * strideH - padTop + kh * dilationH, iw likewise, and terms outside of x count as 0.
 // x: [n,inH,inW,inC] NHWC, w: [kH,kW,inC,outC] HWIO, b: [outC] (not read without HAS_BIAS), y: [n,outH,outW,outC] NHWC.
-// One invocation computes one element of y. Writes y (=).
+// Stored is f32 or f16; b and all sums are f32. One invocation computes one element of y. Writes y (=).
 // Padding: https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
 // lib: index
 
@@ -27,10 +27,10 @@ struct Params {
   padLeft: i32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> w: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> w: array<Stored>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -63,12 +63,12 @@ fn main(
       let x_base = ((n * p.inH + ih) * p.inW + iw) * p.inC;
       let w_base = (kh * p.kW + kw) * p.inC * p.outC + co;
       for (var ci = 0; ci < p.inC; ci++) {
-        acc += x[x_base + ci] * w[w_base + ci * p.outC];
+        acc += f32(x[x_base + ci]) * f32(w[w_base + ci * p.outC]);
       }
     }
   }
   if (HAS_BIAS) {
     acc += b[co];
   }
-  y[i] = select(LEAKY_SLOPE * acc, acc, acc > 0.0);
+  y[i] = Stored(select(LEAKY_SLOPE * acc, acc, acc > 0.0));
 }

@@ -2,7 +2,7 @@
 // iw = ow * strideW - padLeft + kw * dilationW. The reverse of conv2d_unfold_width.wgsl, for the input gradient of
 // convolutions with few input channels.
 // x: [rows,outW,xC] with kw and ci together as its first kW * inC channels, y: [rows,inW,inC]; rows = n * inH.
-// One invocation computes one pixel of y. Writes y (=).
+// Stored is f32 or f16; x and all sums are f32. One invocation computes one pixel of y. Writes y (=).
 // lib: index
 
 override WG_SIZE: u32 = 64;
@@ -20,7 +20,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -49,6 +49,6 @@ fn main(
     }
   }
   for (var ci = 0; ci < p.inC; ci++) {
-    y[pixel * p.inC + ci] = acc[ci];
+    y[pixel * p.inC + ci] = Stored(acc[ci]);
   }
 }

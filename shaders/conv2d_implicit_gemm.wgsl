@@ -4,7 +4,7 @@
 // One workgroup computes a tile of TILE_M pixels by TILE_N channels, one invocation THREAD_M by THREAD_N of it in
 // registers. Writes y (=). conv2d.wgsl is the same without tiles.
 // The scheme: https://siboehm.com/articles/22/CUDA-MMM; implicit GEMM: https://arxiv.org/abs/1410.0759
-// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K.
+// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored (f32 or f16: b, tiles and sums are f32).
 // lib: index
 
 override HAS_BIAS: bool = true;
@@ -40,13 +40,13 @@ struct Params {
   padLeft: i32,
 }
 
-// x4 and w4 show x and w as vec4f; without VEC_X, VEC_W they are not read.
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> x4: array<vec4f>;
-@group(0) @binding(2) var<storage, read> w: array<f32>;
-@group(0) @binding(3) var<storage, read> w4: array<vec4f>;
+// x4 and w4 show x and w in fours; without VEC_X, VEC_W they are not read.
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> x4: array<vec4<Stored>>;
+@group(0) @binding(2) var<storage, read> w: array<Stored>;
+@group(0) @binding(3) var<storage, read> w4: array<vec4<Stored>>;
 @group(0) @binding(4) var<storage, read> b: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four pixels and four channels an element.
@@ -97,12 +97,12 @@ fn x_index(pixel: Pixel, tap: Tap) -> i32 {
 
 fn load_x(pixel: Pixel, tap: Tap) -> f32 {
   let i = x_index(pixel, tap);
-  return select(0.0, x[max(i, 0)], i >= 0);
+  return select(0.0, f32(x[max(i, 0)]), i >= 0);
 }
 
 fn load_x4(pixel: Pixel, tap: Tap) -> vec4f {
   let i = x_index(pixel, tap);
-  return select(vec4f(), x4[max(i, 0) / 4], i >= 0);
+  return select(vec4f(), vec4f(x4[max(i, 0) / 4]), i >= 0);
 }
 
 fn load_w4(k: i32, co: i32) -> vec4f {
@@ -114,12 +114,12 @@ fn load_w4(k: i32, co: i32) -> vec4f {
     if (co >= params.outC) {
       return vec4f();
     }
-    return w4[i / 4];
+    return vec4f(w4[i / 4]);
   }
   var value = vec4f();
   #unroll c 4
   if (co + $c < params.outC) {
-    value[$c] = w[i + $c];
+    value[$c] = f32(w[i + $c]);
   }
   #end
   return value;
@@ -130,7 +130,7 @@ fn store_y4(m: i32, co: i32, value: vec4f) {
   if (m < params.n * params.outH * params.outW) {
     #unroll c 4
     if (co + $c < params.outC) {
-      y[m * params.outC + co + $c] = value[$c];
+      y[m * params.outC + co + $c] = Stored(value[$c]);
     }
     #end
   }

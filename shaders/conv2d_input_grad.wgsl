@@ -1,7 +1,7 @@
 // Gradient of a convolution's input, as a gather: dx[n,ih,iw,ci] = sum over kh,kw,co of dy[n,oh,ow,co] * w[kh,kw,ci,co], where
 // oh = (ih + padTop - kh * dilationH) / strideH, ow likewise; terms whose division leaves a rest or falls outside of dy count as 0.
 // dy: [n,outH,outW,outC] NHWC, w: [kH,kW,inC,outC] HWIO, dx: [n,inH,inW,inC] NHWC.
-// One invocation computes one element of dx. Writes dx (=).
+// Stored is f32 or f16; all sums are f32. One invocation computes one element of dx. Writes dx (=).
 // lib: index
 
 override WG_SIZE: u32 = 64;
@@ -24,9 +24,9 @@ struct Params {
   padLeft: i32,
 }
 
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(1) var<storage, read> w: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(0) var<storage, read> dy: array<Stored>;
+@group(0) @binding(1) var<storage, read> w: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -61,9 +61,9 @@ fn main(
       let dy_base = ((n * p.outH + oh) * p.outW + ow) * p.outC;
       let w_base = ((kh * p.kW + kw) * p.inC + ci) * p.outC;
       for (var co = 0; co < p.outC; co++) {
-        acc += dy[dy_base + co] * w[w_base + co];
+        acc += f32(dy[dy_base + co]) * f32(w[w_base + co]);
       }
     }
   }
-  dx[i] = acc;
+  dx[i] = Stored(acc);
 }

@@ -4,7 +4,7 @@
 // dy: [n,outH,outW,outC] NHWC, w: [kH,kW,inC,outC] HWIO, dx: [n,inH,inW,inC] NHWC.
 // One workgroup computes a tile of TILE_M pixels by TILE_N channels, one invocation THREAD_M by THREAD_N of it in
 // registers. Writes dx (=). conv2d_input_grad.wgsl is the same without tiles.
-// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K.
+// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored (f32 or f16: tiles and sums are f32).
 // lib: index
 
 // Four neighbouring channels come in one load; the wrapper says so where outC is a multiple of 4.
@@ -39,12 +39,12 @@ struct Params {
   padLeft: i32,
 }
 
-// dy4 and w4 show dy and w as vec4f; without VEC_K they are not read.
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(1) var<storage, read> dy4: array<vec4f>;
-@group(0) @binding(2) var<storage, read> w: array<f32>;
-@group(0) @binding(3) var<storage, read> w4: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+// dy4 and w4 show dy and w in fours; without VEC_K they are not read.
+@group(0) @binding(0) var<storage, read> dy: array<Stored>;
+@group(0) @binding(1) var<storage, read> dy4: array<vec4<Stored>>;
+@group(0) @binding(2) var<storage, read> w: array<Stored>;
+@group(0) @binding(3) var<storage, read> w4: array<vec4<Stored>>;
+@group(0) @binding(4) var<storage, read_write> dx: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four pixels and four channels an element.
@@ -101,12 +101,12 @@ fn dy_index(pixel: Pixel, tap: Tap) -> i32 {
 
 fn load_dy(pixel: Pixel, tap: Tap) -> f32 {
   let i = dy_index(pixel, tap);
-  return select(0.0, dy[max(i, 0)], i >= 0);
+  return select(0.0, f32(dy[max(i, 0)]), i >= 0);
 }
 
 fn load_dy4(pixel: Pixel, tap: Tap) -> vec4f {
   let i = dy_index(pixel, tap);
-  return select(vec4f(), dy4[max(i, 0) / 4], i >= 0);
+  return select(vec4f(), vec4f(dy4[max(i, 0) / 4]), i >= 0);
 }
 
 // The element of w for a tap, or -1 outside.
@@ -117,12 +117,12 @@ fn w_index(ci: i32, tap: Tap) -> i32 {
 
 fn load_w(ci: i32, tap: Tap) -> f32 {
   let i = w_index(ci, tap);
-  return select(0.0, w[max(i, 0)], i >= 0);
+  return select(0.0, f32(w[max(i, 0)]), i >= 0);
 }
 
 fn load_w4(ci: i32, tap: Tap) -> vec4f {
   let i = w_index(ci, tap);
-  return select(vec4f(), w4[max(i, 0) / 4], i >= 0);
+  return select(vec4f(), vec4f(w4[max(i, 0) / 4]), i >= 0);
 }
 
 // Writes four channels of a row of the product, as far as they exist.
@@ -130,7 +130,7 @@ fn store_dx4(m: i32, ci: i32, value: vec4f) {
   if (m < params.n * params.inH * params.inW) {
     #unroll c 4
     if (ci + $c < params.inC) {
-      dx[m * params.inC + ci + $c] = value[$c];
+      dx[m * params.inC + ci + $c] = Stored(value[$c]);
     }
     #end
   }

@@ -4,6 +4,7 @@
 // Forward: origin = -pad, step = dilation, UP = 1. Input gradient: x is dy, w has its channel axes exchanged, stride = 1,
 // origin = pad, step = -dilation, UP = the convolution's stride.
 // x: [n,inH,inW,inC] NHWC, w: [kH,kW,inC,outC] HWIO, b: [outC], y: [n,outH,outW,outC]; inC and outC are multiples of 4.
+// x and w lie as Stored, y as YStored, each f32 or f16; b and all sums are f32.
 //
 // A workgroup is one subgroup. LANES_N lanes lie along N with 4 channels each; the LANES / LANES_N groups of them take
 // 4 * LANES_N pixels each. In each turn a lane loads a block of 4 pixels x 4 channels of x and one of 4 input x 4 output
@@ -39,10 +40,10 @@ struct Params {
   biasCount: i32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> w: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<vec4<Stored>>;
+@group(0) @binding(1) var<storage, read> w: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<YStored>>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 const ROWS = 4 * LANES_N; // pixels of a lane group: an accumulator each
@@ -93,7 +94,7 @@ fn main(
       for (var c = 0; c < in_quads; c++) {
         var w_own: array<vec4f, W_LOADS>;
         #unroll i W_LOADS
-        w_own[$i] = w[w_start + (4 * c + w_first + $i) * out_quads];
+        w_own[$i] = vec4f(w[w_start + (4 * c + w_first + $i) * out_quads]);
         #end
         #unroll k 4
         var w_block$k = w_own[$k % W_LOADS];
@@ -102,7 +103,7 @@ fn main(
         }
         #end
         #unroll r 4
-        let x_block$r = select(vec4f(), x[start$r + c], inside$r);
+        let x_block$r = select(vec4f(), vec4f(x[start$r + c]), inside$r);
         #end
         #unroll lane LANES_N
           #unroll r 4
@@ -127,7 +128,7 @@ fn main(
       if (group_pixel + 4 * $lane + $r < p.pixels) {
         let value = acc[4 * $lane + $r] + bias;
         y[(group_pixel + 4 * $lane + $r) * out_quads + quad] =
-          select(LEAKY_SLOPE * value, value, value > vec4f());
+          vec4<YStored>(select(LEAKY_SLOPE * value, value, value > vec4f()));
       }
       #end
     #end

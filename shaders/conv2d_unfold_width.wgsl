@@ -2,7 +2,7 @@
 // y[n,ih,ow,kw*inC+ci] = x[n,ih,iw,ci] with iw = ow * strideW - padLeft + kw * dilationW, 0 where that is outside.
 // The convolution of y with the same filter, read as [kH,1,kW*inC,outC], gives the same result.
 // x: [rows,inW,inC] with rows = n * inH, y: [rows,outW,yC], yC = kW * inC rounded up to a multiple of 4, zeros in the rest.
-// One invocation computes one pixel of y. Writes y (=).
+// Stored is f32 or f16. One invocation computes one pixel of y. Writes y (=).
 // lib: index
 
 override WG_SIZE: u32 = 64;
@@ -19,8 +19,8 @@ struct Params {
   padLeft: i32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -41,10 +41,10 @@ fn main(
     let inside = iw >= 0 && iw < p.inW;
     let start = select(0, (row * p.inW + iw) * p.inC, inside);
     for (var ci = 0; ci < p.inC; ci++) {
-      y[pixel * p.yC + kw * p.inC + ci] = select(0.0, x[start + ci], inside);
+      y[pixel * p.yC + kw * p.inC + ci] = select(Stored(0.0), x[start + ci], inside);
     }
   }
   for (var c = p.kW * p.inC; c < p.yC; c++) {
-    y[pixel * p.yC + c] = 0.0;
+    y[pixel * p.yC + c] = Stored(0.0);
   }
 }

@@ -1,7 +1,7 @@
 // Gradient of a convolution's filter: dw[kh,kw,ci,co] = sum over n,oh,ow of x[n,ih,iw,ci] * dy[n,oh,ow,co], where
 // ih = oh * strideH - padTop + kh * dilationH, iw likewise, and terms outside of x count as 0.
 // x: [n,inH,inW,inC] NHWC, dy: [n,outH,outW,outC] NHWC, dw: [kH,kW,inC,outC] HWIO.
-// One invocation computes one element of dw. Writes dw (=).
+// Stored is f32 or f16; dw and all sums are f32. One invocation computes one element of dw. Writes dw (=).
 // lib: index
 
 override WG_SIZE: u32 = 64;
@@ -24,8 +24,8 @@ struct Params {
   padLeft: i32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> dy: array<Stored>;
 @group(0) @binding(2) var<storage, read_write> dw: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -60,8 +60,8 @@ fn main(
         if (iw < 0 || iw >= p.inW) {
           continue;
         }
-        row_acc += x[((n * p.inH + ih) * p.inW + iw) * p.inC + ci] *
-          dy[((n * p.outH + oh) * p.outW + ow) * p.outC + co];
+        row_acc += f32(x[((n * p.inH + ih) * p.inW + iw) * p.inC + ci]) *
+          f32(dy[((n * p.outH + oh) * p.outW + ow) * p.outC + co]);
       }
       image_acc += row_acc;
     }

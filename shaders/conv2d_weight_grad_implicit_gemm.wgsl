@@ -4,7 +4,8 @@
 // x: [n,inH,inW,inC] NHWC, dy: [n,outH,outW,outC] NHWC, partials: [splits,kH,kW,inC,outC] HWIO.
 // One workgroup computes a tile of TILE_M by TILE_N of one split, one invocation THREAD_M by THREAD_N of it in registers.
 // Writes partials (=). conv2d_weight_grad.wgsl is the same without tiles and splits.
-// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K = LANES_M, so that each lane gathers from one pixel.
+// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K = LANES_M, so that each lane gathers from one pixel;
+// Stored (f32 or f16: partials, tiles and sums are f32).
 // lib: index
 
 // Four neighbouring channels come in one load; the wrapper says so where inC (x) and outC (dy) are multiples of 4.
@@ -38,11 +39,11 @@ struct Params {
   pixelsPerSplit: i32,
 }
 
-// x4 and dy4 show x and dy as vec4f; without VEC_X, VEC_DY they are not read.
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> x4: array<vec4f>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read> dy4: array<vec4f>;
+// x4 and dy4 show x and dy in fours; without VEC_X, VEC_DY they are not read.
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> x4: array<vec4<Stored>>;
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;
+@group(0) @binding(3) var<storage, read> dy4: array<vec4<Stored>>;
 @group(0) @binding(4) var<storage, read_write> partials: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -97,12 +98,12 @@ fn load_x4(pixel: Pixel, row: i32) -> vec4f {
   var value = vec4f();
   if (VEC_X) {
     let i = x_index(pixel, taps[row]);
-    return select(value, x4[max(i, 0) / 4], i >= 0);
+    return select(value, vec4f(x4[max(i, 0) / 4]), i >= 0);
   }
   #unroll c 4
   {
     let i = x_index(pixel, taps[row + $c]);
-    value[$c] = select(0.0, x[max(i, 0)], i >= 0);
+    value[$c] = select(0.0, f32(x[max(i, 0)]), i >= 0);
   }
   #end
   return value;
@@ -116,13 +117,13 @@ fn load_dy4(k: i32, k_end: i32, co: i32) -> vec4f {
   let i = k * params.outC + co;
   if (VEC_DY) {
     if (co < params.outC) {
-      value = dy4[i / 4];
+      value = vec4f(dy4[i / 4]);
     }
     return value;
   }
   #unroll c 4
   if (co + $c < params.outC) {
-    value[$c] = dy[i + $c];
+    value[$c] = f32(dy[i + $c]);
   }
   #end
   return value;

@@ -2,7 +2,7 @@
 // x[n,ih,iw,ci] * dy[n,oh,ow,co] with ih = oh * strideH - padTop + kh * dilationH, iw likewise, terms outside of x left out.
 // A matrix product: M = (kh, kw, ci), N = co, K = output pixels.
 // x: [n,inH,inW,inC] NHWC, dy: [n,outH,outW,outC] NHWC, dw: [splits,kH,kW,inC,outC]: partial sums over `rowsPerSplit`
-// of the n * outH rows of dy; inC and outC are multiples of 4.
+// of the n * outH rows of dy; inC and outC are multiples of 4. x and dy lie as Stored, f32 or f16; dw and all sums are f32.
 //
 // A workgroup is one subgroup with 4 * LANES entries (kh, kw, ci) x 4 * LANES_N output channels, split over the lanes as in
 // conv2d_subgroup.wgsl, where the reasons are. In each turn a lane loads 4 pixels of 4 input channels and of 4 output
@@ -31,8 +31,8 @@ struct Params {
   rowsPerSplit: i32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<vec4<Stored>>;
+@group(0) @binding(1) var<storage, read> dy: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -79,12 +79,12 @@ fn main(
     let x_row = ((row / p.outH) * p.inH + ih) * p.inW;
     for (var ow = 0; ow < p.outW; ow += 4) {
       #unroll k 4
-      let dy_block$k = dy[(row * p.outW + min(ow + $k, p.outW - 1)) * out_quads + dy_quad];
+      let dy_block$k = vec4f(dy[(row * p.outW + min(ow + $k, p.outW - 1)) * out_quads + dy_quad]);
       #end
       #unroll k 4
       let iw$k = (ow + $k) * p.strideW + tap_w;
       let inside$k = row_inside && iw$k >= 0 && iw$k < p.inW && ow + $k < p.outW;
-      let x_block$k = select(vec4f(), x[select(0, (x_row + iw$k) * in_quads + x_quad, inside$k)], inside$k);
+      let x_block$k = select(vec4f(), vec4f(x[select(0, (x_row + iw$k) * in_quads + x_quad, inside$k)]), inside$k);
       #end
       #unroll lane LANES_N
         #unroll r 4

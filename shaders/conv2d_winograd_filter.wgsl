@@ -4,7 +4,7 @@
 // the next; output channels are counted in Values. u holds zeros past inC and wC. One invocation computes one Value of
 // filters. Writes u (=).
 // lib/winograd.wgsl has the matrices.
-// Constants: Value (f32 or vec4f), KERNEL, IN_TILE.
+// Constants: Value (f32 or vec4f), Stored (the same as w lies in memory, perhaps f16 or vec4h), KERNEL, IN_TILE.
 // lib: index, winograd
 
 override WG_SIZE: u32 = 64;
@@ -18,7 +18,7 @@ struct Params {
   uPoint: i32,
 }
 
-@group(0) @binding(0) var<storage, read> w: array<Value>;
+@group(0) @binding(0) var<storage, read> w: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> u: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -46,7 +46,7 @@ fn main(
   {
     var column: Line;
     #unroll r KERNEL
-    column[$r] = select(Value(), w[start + (KERNEL * $r + $s) * step], inside);
+    column[$r] = select(Value(), Value(w[start + (KERNEL * $r + $s) * step]), inside);
     #end
     t[$s] = scale(evaluate(column, KERNEL));
   }

@@ -4,7 +4,7 @@
 // counted in Values. v holds the tiles firstTile and following of all n * tilesH * tilesW, and zeros in channels past xC.
 // One invocation computes a tile of one Value of channels. Writes v (=).
 // lib/winograd.wgsl has the matrices.
-// Constants: Value (f32 or vec4f), OUT_TILE, IN_TILE.
+// Constants: Value (f32 or vec4f), Stored (the same as x lies in memory, perhaps f16 or vec4h), OUT_TILE, IN_TILE.
 // lib: index, winograd
 
 override WG_SIZE: u32 = 64;
@@ -23,14 +23,14 @@ struct Params {
   originW: i32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<Value>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> v: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 fn x_at(n: i32, ih: i32, iw: i32, c: i32) -> Value {
   let p = params;
   let inside = ih >= 0 && ih < p.inH && iw >= 0 && iw < p.inW && c < p.xC;
-  return select(Value(), x[select(0, ((n * p.inH + ih) * p.inW + iw) * p.xC + c, inside)], inside);
+  return select(Value(), Value(x[select(0, ((n * p.inH + ih) * p.inW + iw) * p.xC + c, inside)]), inside);
 }
 
 @compute @workgroup_size(WG_SIZE)

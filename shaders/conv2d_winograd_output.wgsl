@@ -4,7 +4,7 @@
 // y: [n,outH,outW,yC] NHWC; channels are counted in Values, mC >= yC. m holds the tiles firstTile and following of all
 // n * tilesH * tilesW. One invocation computes a tile of one Value of channels. Writes y (=), as far as it reaches.
 // lib/winograd.wgsl has the matrices.
-// Constants: Value (f32 or vec4f), OUT_TILE, IN_TILE.
+// Constants: Value (f32 or vec4f), Stored (the same as y lies in memory, perhaps f16 or vec4h), OUT_TILE, IN_TILE.
 // lib: index, winograd
 
 override WG_SIZE: u32 = 64;
@@ -25,7 +25,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> m: array<Value>;
 @group(0) @binding(1) var<storage, read> b: array<Value>;
-@group(0) @binding(2) var<storage, read_write> y: array<Value>;
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 fn activated(value: Value) -> Value {
@@ -74,7 +74,7 @@ fn main(
     let y_row = ((n * p.outH + oh + $r) * p.outW + ow) * p.yC + c;
     #unroll s OUT_TILE
     if (ow + $s < p.outW) {
-      y[y_row + $s * p.yC] = activated(row[$s] + bias);
+      y[y_row + $s * p.yC] = Stored(activated(row[$s] + bias));
     }
     #end
   }

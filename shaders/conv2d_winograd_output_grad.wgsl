@@ -4,7 +4,7 @@
 // are counted in Values. z holds the tiles firstTile and following of all n * tilesH * tilesW, and zeros in channels past
 // yC. One invocation computes a tile of one Value of channels. Writes z (=).
 // conv2d_winograd_output.wgsl is the transform itself, lib/winograd.wgsl has the matrices.
-// Constants: Value (f32 or vec4f), OUT_TILE, IN_TILE.
+// Constants: Value (f32 or vec4f), Stored (the same as dy lies in memory, perhaps f16 or vec4h), OUT_TILE, IN_TILE.
 // lib: index, winograd
 
 override WG_SIZE: u32 = 64;
@@ -21,14 +21,14 @@ struct Params {
   tilesW: i32,
 }
 
-@group(0) @binding(0) var<storage, read> dy: array<Value>;
+@group(0) @binding(0) var<storage, read> dy: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> z: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 fn dy_at(n: i32, oh: i32, ow: i32, c: i32) -> Value {
   let p = params;
   let inside = oh < p.outH && ow < p.outW && c < p.yC;
-  return select(Value(), dy[select(0, ((n * p.outH + oh) * p.outW + ow) * p.yC + c, inside)], inside);
+  return select(Value(), Value(dy[select(0, ((n * p.outH + oh) * p.outW + ow) * p.yC + c, inside)]), inside);
 }
 
 @compute @workgroup_size(WG_SIZE)

@@ -1,5 +1,6 @@
 // Dense layer, the plain loop: y[r,o] = b[o] + sum over i of x[r,i] * w[i,o].
-// x: [n,inC], w: [inC,outC], b: [outC], y: [n,outC], row-major. One invocation computes one element of y.
+// x: [n,inC], w: [inC,outC], b: [outC], y: [n,outC], row-major; x and w lie as Stored, y as YStored, each f32 or f16, and b
+// and all sums are f32. One invocation computes one element of y.
 // w may be a window of `count` rows, from row `first` of the whole: the sum then goes over these rows only.
 // Writes y (=), or with ACCUMULATE adds to it (+=), as all windows but the first do.
 // lib: index
@@ -17,10 +18,10 @@ struct Params {
   count: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> w: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> w: array<Stored>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<YStored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -37,13 +38,13 @@ fn main(
   let o = index % params.outC;
   var acc = 0.0;
   for (var i = 0u; i < params.count; i++) {
-    acc += x[r * params.inC + params.first + i] * w[i * params.outC + o];
+    acc += f32(x[r * params.inC + params.first + i]) * f32(w[i * params.outC + o]);
   }
   if (HAS_BIAS) {
     acc += b[o];
   }
   if (ACCUMULATE) {
-    acc += y[index];
+    acc += f32(y[index]);
   }
-  y[index] = select(LEAKY_SLOPE * acc, acc, acc > 0.0);
+  y[index] = YStored(select(LEAKY_SLOPE * acc, acc, acc > 0.0));
 }

@@ -1,5 +1,6 @@
 // Gradient of a dense layer's input, the plain loop: dx[r,i] = sum over o of dy[r,o] * w[i,o].
-// dy: [n,outC], w: [inC,outC], dx: [n,inC], row-major. One invocation computes one element of dx.
+// dy: [n,outC], w: [inC,outC], dx: [n,inC], row-major. Stored is f32 or f16; all sums are f32.
+// One invocation computes one element of dx.
 // w may be a window of `count` rows, from row `first` of the whole: only these columns of dx are written.
 // Writes dx (=).
 // lib: index
@@ -14,9 +15,9 @@ struct Params {
   count: u32,
 }
 
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(1) var<storage, read> w: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(0) var<storage, read> dy: array<Stored>;
+@group(0) @binding(1) var<storage, read> w: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -33,7 +34,7 @@ fn main(
   let i = index % params.count;
   var acc = 0.0;
   for (var o = 0u; o < params.outC; o++) {
-    acc += dy[r * params.outC + o] * w[i * params.outC + o];
+    acc += f32(dy[r * params.outC + o]) * f32(w[i * params.outC + o]);
   }
-  dx[r * params.inC + params.first + i] = acc;
+  dx[r * params.inC + params.first + i] = Stored(acc);
 }

@@ -1,5 +1,6 @@
 // Gradient of a dense layer's weights, the plain loop: dw[i,o] = sum over r of x[r,i] * dy[r,o].
-// x: [n,inC], dy: [n,outC], dw: [inC,outC], row-major. One invocation computes one element of dw.
+// x: [n,inC], dy: [n,outC], dw: [inC,outC], row-major. Stored is f32 or f16; dw and all sums are f32.
+// One invocation computes one element of dw.
 // dw may be a window of `count` rows, from row `first` of the whole; x and dy may be windows of n rows of a larger batch.
 // Writes dw (=), or with ACCUMULATE adds to it (+=), as all windows of the batch but the first do.
 // lib: index
@@ -15,8 +16,8 @@ struct Params {
   count: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> dy: array<Stored>;
 @group(0) @binding(2) var<storage, read_write> dw: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -34,7 +35,7 @@ fn main(
   let o = index % params.outC;
   var acc = 0.0;
   for (var r = 0u; r < params.n; r++) {
-    acc += x[r * params.inC + params.first + i] * dy[r * params.outC + o];
+    acc += f32(x[r * params.inC + params.first + i]) * f32(dy[r * params.outC + o]);
   }
   if (ACCUMULATE) {
     acc += dw[index];

@@ -1,12 +1,13 @@
 // Matrix products for GPUs, a batch of equal size in one dispatch: c[i,j] = bias[j] + sum over q of op(a)[i,q] * op(b)[q,j],
 // with LEAKY_SLOPE leakyRelu of it.
 // a: [batch][m,k], or [batch][k,m] with TRANSPOSE_A; b: [batch][k,n], or [batch][n,k] with TRANSPOSE_B; bias: [n];
-// c: [splits][batch][m,n], partial sums over `kPerSplit` of k. All in vec4f, so that n and the last axes of a and b are
+// c: [splits][batch][m,n], partial sums over `kPerSplit` of k. All in fours, so that n and the last axes of a and b are
 // multiples of 4; aBlock, bBlock, cBlock elements lie from one matrix to the next.
 // A workgroup computes a tile of TILE_M x TILE_N of one product, an invocation THREAD_M x THREAD_N of it in registers.
 // Writes c (=), or (+=) with ACCUMULATE.
 // The scheme: https://siboehm.com/articles/22/CUDA-MMM
-// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K.
+// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored of a and b, CStored of c (f32 or f16: bias, tiles
+// and sums are f32).
 // lib: index
 
 override TRANSPOSE_A: bool = false;
@@ -37,10 +38,10 @@ struct Params {
   cBlock: i32,
 }
 
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
-@group(0) @binding(1) var<storage, read> b: array<vec4f>;
+@group(0) @binding(0) var<storage, read> a: array<vec4<Stored>>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> c: array<vec4<CStored>>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4].
@@ -52,14 +53,14 @@ fn a_at(start: i32, row: i32, column: i32) -> vec4f {
   let rows = select(params.m, params.k, TRANSPOSE_A);
   let columns = select(params.k, params.m, TRANSPOSE_A);
   let inside = row < rows && column < columns;
-  return select(vec4f(), a[select(0, (start + row * columns + column) / 4, inside)], inside);
+  return select(vec4f(), vec4f(a[select(0, (start + row * columns + column) / 4, inside)]), inside);
 }
 
 fn b_at(start: i32, row: i32, column: i32) -> vec4f {
   let rows = select(params.k, params.n, TRANSPOSE_B);
   let columns = select(params.n, params.k, TRANSPOSE_B);
   let inside = row < rows && column < columns;
-  return select(vec4f(), b[select(0, (start + row * columns + column) / 4, inside)], inside);
+  return select(vec4f(), vec4f(b[select(0, (start + row * columns + column) / 4, inside)]), inside);
 }
 
 // Lanes side by side read neighbours of a row.
@@ -163,9 +164,9 @@ fn main(
         let at = (block * p.cBlock + row * p.n + column) / 4;
         var value = acc[($i * 4 + $r) * (THREAD_N / 4) + $j] + offset;
         if (ACCUMULATE) {
-          value += c[at];
+          value += vec4f(c[at]);
         }
-        c[at] = select(LEAKY_SLOPE * value, value, value > vec4f());
+        c[at] = vec4<CStored>(select(LEAKY_SLOPE * value, value, value > vec4f()));
       }
     }
     #end

@@ -2,7 +2,7 @@
 // a: [batch][m,k], or [batch][k,m] with TRANSPOSE_A; b: [batch][k,n], or [batch][n,k] with TRANSPOSE_B; bias: [n];
 // c: [splits][batch][m,n], partial sums over `kPerSplit` of k. Row-major with rows `aStride` etc. apart, and `aBlock` etc.
 // from one matrix to the next. Strides, offsets, blocks, kPerSplit and n are multiples of 4; so is k where it lies along
-// the rows of a or b.
+// the rows of a or b. a and b lie as Stored, c as CStored, each f32 or f16; bias and all sums are f32.
 //
 // A workgroup is one subgroup with 4 * LANES rows x 4 * LANES_N columns of c, split over the lanes as in
 // conv2d_subgroup.wgsl, where the reasons are. In each turn a lane loads a block of 4 rows x 4 k of op(a) and one of 4 k x
@@ -36,10 +36,10 @@ struct Params {
   biasCount: i32,
 }
 
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
-@group(0) @binding(1) var<storage, read> b: array<vec4f>;
+@group(0) @binding(0) var<storage, read> a: array<vec4<Stored>>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> c: array<vec4<CStored>>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 const ROWS = 4 * LANES_N; // rows of a lane group: an accumulator each
@@ -81,22 +81,22 @@ fn main(
     var a_block: mat4x4f; // [row][k]
     if (TRANSPOSE_B) {
       #unroll j 4
-      b_block[$j] = b[b_start + min(column + $j, p.n - 1) * b_quads + k0 / 4];
+      b_block[$j] = vec4f(b[b_start + min(column + $j, p.n - 1) * b_quads + k0 / 4]);
       #end
       b_block = transpose(b_block);
     } else {
       #unroll k 4
-      b_block[$k] = b[min(k0 + $k, p.k - 1) * b_quads + b_column];
+      b_block[$k] = vec4f(b[min(k0 + $k, p.k - 1) * b_quads + b_column]);
       #end
     }
     if (TRANSPOSE_A) {
       #unroll k 4
-      a_block[$k] = select(vec4f(), a[min(k0 + $k, p.k - 1) * a_quads + a_column], k0 + $k < p.k);
+      a_block[$k] = select(vec4f(), vec4f(a[min(k0 + $k, p.k - 1) * a_quads + a_column]), k0 + $k < p.k);
       #end
       a_block = transpose(a_block);
     } else {
       #unroll r 4
-      a_block[$r] = a[a_start + min(row + $r, p.m - 1) * a_quads + k0 / 4];
+      a_block[$r] = vec4f(a[a_start + min(row + $r, p.m - 1) * a_quads + k0 / 4]);
       #end
     }
     #unroll lane LANES_N
@@ -121,9 +121,9 @@ fn main(
         let at = (p.cOffset + block * p.cBlock + (group_row + 4 * $lane + $r) * p.cStride + column) / 4;
         var value = acc[4 * $lane + $r] + bias_block;
         if (ACCUMULATE) {
-          value += c[at];
+          value += vec4f(c[at]);
         }
-        c[at] = select(LEAKY_SLOPE * value, value, value > vec4f());
+        c[at] = vec4<CStored>(select(LEAKY_SLOPE * value, value, value > vec4f()));
       }
       #end
     #end

@@ -1,6 +1,7 @@
 // Matrix product for GPUs: c[i,j] = bias[j] + sum over p of a[i,p] * b[p,j], by tiles in workgroup memory.
 // a: [m,k] or, with TRANSPOSE_A, [k,m]; b: [k,n] or, with TRANSPOSE_B, [n,k]; bias: [n]; c: [m,n]. All are row-major views:
 // element [r,s] lies at offset + r * stride + s of its array, so that columns of a larger matrix can be read and written.
+// a and b lie as Stored, c as CStored, each f32 or f16; bias, tiles and sums are f32.
 // A workgroup computes TILE_M x TILE_N elements of c, an invocation 4 x 4 of them in registers. Workgroup z takes the part
 // of k that starts at z * kPerSplit and writes the z-th [m,n] block of c: partial sums for sum_splits.wgsl.
 // Writes c (=), or with ACCUMULATE adds to it (+=).
@@ -25,10 +26,10 @@ struct Params {
   cStride: u32,
 }
 
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(0) var<storage, read> a: array<Stored>;
+@group(0) @binding(1) var<storage, read> b: array<Stored>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+@group(0) @binding(3) var<storage, read_write> c: array<CStored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 const LANES_M = TILE_M / 4;
@@ -45,14 +46,14 @@ fn a_at(i: u32, p: u32, k_end: u32) -> f32 {
   if (i >= params.m || p >= k_end) {
     return 0.0;
   }
-  return a[params.aOffset + select(i * params.aStride + p, p * params.aStride + i, TRANSPOSE_A)];
+  return f32(a[params.aOffset + select(i * params.aStride + p, p * params.aStride + i, TRANSPOSE_A)]);
 }
 
 fn b_at(p: u32, j: u32, k_end: u32) -> f32 {
   if (j >= params.n || p >= k_end) {
     return 0.0;
   }
-  return b[params.bOffset + select(p * params.bStride + j, j * params.bStride + p, TRANSPOSE_B)];
+  return f32(b[params.bOffset + select(p * params.bStride + j, j * params.bStride + p, TRANSPOSE_B)]);
 }
 
 // Neighbouring invocations read neighbouring elements: along k where that is the matrix's last axis, else across it.
@@ -92,9 +93,9 @@ fn store_row(i: u32, j: u32, split: u32, row: vec4f) {
       value += bias[s];
     }
     if (ACCUMULATE) {
-      value += c[at + s];
+      value += f32(c[at + s]);
     }
-    c[at + s] = select(LEAKY_SLOPE * value, value, value > 0.0);
+    c[at + s] = CStored(select(LEAKY_SLOPE * value, value, value > 0.0));
   }
 }
 

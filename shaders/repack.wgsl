@@ -1,7 +1,8 @@
 // Copies a block of blocks x rows x columns elements between two strided layouts; where the source ends, zeros follow:
 // y[yOffset + t*yBlock + i*yRow + j] = x[xOffset + t*xBlock + i*xRow + j*xColumn], or 0 where i >= xRows or j >= xColumns.
 // It pads channels to a multiple of 4, transposes filters, and cuts padding off again.
-// x, y: any layout. One invocation copies one element. Writes y (=), or (+=) with ACCUMULATE.
+// x, y: any layout, as XStored and Stored, each f32 or f16. One invocation copies one element.
+// Writes y (=), or (+=) with ACCUMULATE.
 // lib: index
 
 override WG_SIZE: u32 = 64;
@@ -23,8 +24,8 @@ struct Params {
   yRow: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<XStored>;
+@group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -43,11 +44,11 @@ fn main(
   let t = index / p.columns / p.rows;
   var value = 0.0;
   if (i < p.xRows && j < p.xColumns) {
-    value = x[p.xOffset + t * p.xBlock + i * p.xRow + j * p.xColumn];
+    value = f32(x[p.xOffset + t * p.xBlock + i * p.xRow + j * p.xColumn]);
   }
   let at = p.yOffset + t * p.yBlock + i * p.yRow + j;
   if (ACCUMULATE) {
-    value += y[at];
+    value += f32(y[at]);
   }
-  y[at] = select(LEAKY_SLOPE * value, value, value > 0.0);
+  y[at] = Stored(select(LEAKY_SLOPE * value, value, value > 0.0));
 }

@@ -1,6 +1,6 @@
 // Second pass of a split reduction: y[i] = sum over s = 0 .. splits-1 of partials[s,i], in this order: two runs give the same bits.
-// partials: [splits,count], y: [count], any layout within. One invocation computes one element. Writes y (=), or with
-// ACCUMULATE adds to it (+=).
+// partials: [splits,count], y: [count], any layout within. Stored is f32 or f16; partials and all sums are f32.
+// One invocation computes one element. Writes y (=), or with ACCUMULATE adds to it (+=).
 // lib: index
 
 override WG_SIZE: u32 = 64;
@@ -13,7 +13,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> partials: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -31,7 +31,7 @@ fn main(
     acc += partials[s * params.count + i];
   }
   if (ACCUMULATE) {
-    acc += y[i];
+    acc += f32(y[i]);
   }
-  y[i] = select(LEAKY_SLOPE * acc, acc, acc > 0.0);
+  y[i] = Stored(select(LEAKY_SLOPE * acc, acc, acc > 0.0));
 }

@@ -13,6 +13,11 @@ export function fromFloat16(bits: Uint16Array): Float32Array {
   return Float32Array.from(new Float16Array(bits.slice().buffer));
 }
 
+/** By how much rounding to float16 may move a value: half a unit in its last place, or half the least float16. */
+export function float16Rounding(value: number): number {
+  return 2 ** -11 * Math.abs(value) + 2 ** -25;
+}
+
 /** The nearest float16 values, as float32. */
 export function roundToFloat16(values: ArrayLike<number>): Float32Array {
   return fromFloat16(toFloat16(values));

@@ -31,6 +31,7 @@ export interface AlgorithmChoices {
     readonly op: "conv2d" | "dense";
     readonly pass: "forward" | "input_grad" | "weight_grad";
     readonly sizes: Readonly<Record<string, number>>;
+    readonly dtype?: DType;
   }): string | undefined;
 }
 

@@ -3,18 +3,24 @@
  * in a checkpoint. What is not listed is chosen by `chooseConv2dAlgorithm` and `chooseDenseAlgorithm`.
  */
 
+import type { DType } from "../tensor.ts";
+
 /** An operation as a choice sees it. */
 export interface Operation {
   readonly op: "conv2d" | "dense";
   readonly pass: "forward" | "input_grad" | "weight_grad";
   /** n, inH, ..., as `Conv2dGeometry` has them; n, inC, outC of a dense layer. */
   readonly sizes: Readonly<Record<string, number>>;
+  /** Of the activations and the weights that are read; default float32. */
+  readonly dtype?: DType;
 }
 
-/** `conv2d forward inH=96 ... n=32`: the same for equal operations. */
-export function operationKey({ op, pass, sizes: { n = 1, ...rest } }: Operation): string {
+/** `conv2d forward inH=96 ... n=32`, with another type than float32 `conv2d forward float16 ...`: the same for equal operations. */
+export function operationKey({ op, pass, sizes, dtype = "float32" }: Operation): string {
+  const { n = 1, ...rest } = sizes;
+  const type = dtype === "float32" ? [] : [dtype];
   const parts = Object.entries(rest).map(([name, size]) => `${name}=${size}`);
-  return [op, pass, ...parts, `n=${n}`].join(" ");
+  return [op, pass, ...type, ...parts, `n=${n}`].join(" ");
 }
 
 /** A list of algorithms by operation, which remembers what it was asked for. */

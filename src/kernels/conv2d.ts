@@ -7,10 +7,11 @@
  *   dx[n,r,c,ci]     = sum over the (oh,kh), (ow,kw) that reach r, c and over co of dy[n,oh,ow,co] * w[kh,kw,ci,co]
  *   db[co]           = sum over n,oh,ow of dy[n,oh,ow,co]
  *
- * x, y and their gradients may exceed one binding: the work then goes window by window over the batch.
+ * x, y and their gradients may exceed one binding: the work then goes window by window over the batch. They and w are
+ * float32, or all float16; b, dw, db and all sums are float32.
  */
 import type { AlgorithmChoices, Context } from "../gpu/context.ts";
-import { ceilDiv, grid1d } from "../gpu/context.ts";
+import { ceilDiv, expectDType, expectFloats, grid1d, storedType } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import { ShapeError } from "../gpu/errors.ts";
 import {
@@ -25,6 +26,7 @@ import {
   formatShape,
   reshape,
   sizeBytes,
+  type DType,
   type Tensor,
 } from "../tensor.ts";
 import { biasGrad } from "./bias_grad.ts";
@@ -95,6 +97,7 @@ export interface Conv2dImplementation {
     device: Device,
     geometry: Conv2dGeometry,
     pass: Conv2dPass,
+    dtype: DType,
   ) => string | undefined;
   readonly forward: (
     ctx: Context,
@@ -162,14 +165,18 @@ export function roundingFactor(algorithm: string): number {
   return algorithm === "winograd" ? 9 : 1;
 }
 
-/** Why an algorithm cannot run a pass on this device; undefined where it can. */
+/**
+ * Why an algorithm cannot run a pass on this device; undefined where it can.
+ * @param dtype of x, w and y
+ */
 export function conv2dUnsupported(
   device: Device,
   geometry: Conv2dGeometry,
   pass: Conv2dPass,
   algorithm: Conv2dAlgorithm,
+  dtype: DType = "float32",
 ): string | undefined {
-  return IMPLEMENTATIONS[algorithm].unsupported(device, geometry, pass);
+  return IMPLEMENTATIONS[algorithm].unsupported(device, geometry, pass, dtype);
 }
 
 /**
@@ -181,11 +188,11 @@ export function chooseConv2dAlgorithm(
   device: Device,
   geometry: Conv2dGeometry,
   pass: Conv2dPass,
-  choices?: AlgorithmChoices,
+  { dtype = "float32", choices }: { dtype?: DType; choices?: AlgorithmChoices | undefined } = {},
 ): Conv2dAlgorithm {
   const can = (algorithm: Conv2dAlgorithm): boolean =>
-    conv2dUnsupported(device, geometry, pass, algorithm) === undefined;
-  const measured = choices?.algorithmFor({ op: "conv2d", pass, sizes: { ...geometry } });
+    conv2dUnsupported(device, geometry, pass, algorithm, dtype) === undefined;
+  const measured = choices?.algorithmFor({ op: "conv2d", pass, sizes: { ...geometry }, dtype });
   const known = CONV2D_ALGORITHMS.find((algorithm) => algorithm === measured);
   if (known && can(known)) return known;
   if (can("gemm_1x1")) return "gemm_1x1";
@@ -218,9 +225,10 @@ export function conv2d(
   const g = conv2dGeometry(x.shape, w.shape, options, "conv2d");
   if (b) expectShape("conv2d", "b", b, [g.outC]);
   expectShape("conv2d", "y", y, [g.n, g.outH, g.outW, g.outC]);
-  expectFloats("conv2d", { x, w, b, y });
+  expectFloats("conv2d", x, w, y);
+  if (b) expectDType("conv2d", "float32", b);
   expectOneBinding("conv2d", ctx.device, "w", w);
-  const { forward } = implementation("conv2d", ctx, g, "forward", options.algorithm);
+  const { forward } = implementation("conv2d", ctx, g, "forward", x.dtype, options.algorithm);
   forEachWindow(ctx.device, [x, y], ([xs = x, ys = y], { count }) => {
     const { leakySlope } = options;
     forward(ctx, { x: xs, w, b, leakySlope }, { ...g, n: count }, ys);
@@ -240,9 +248,16 @@ export function conv2dInputGrad(
 ): void {
   const g = conv2dGeometry(dx.shape, w.shape, options, "conv2dInputGrad");
   expectShape("conv2dInputGrad", "dy", dy, [g.n, g.outH, g.outW, g.outC]);
-  expectFloats("conv2dInputGrad", { dy, w, dx });
+  expectFloats("conv2dInputGrad", dy, w, dx);
   expectOneBinding("conv2dInputGrad", ctx.device, "w", w);
-  const { inputGrad } = implementation("conv2dInputGrad", ctx, g, "input_grad", options.algorithm);
+  const { inputGrad } = implementation(
+    "conv2dInputGrad",
+    ctx,
+    g,
+    "input_grad",
+    dy.dtype,
+    options.algorithm,
+  );
   forEachWindow(ctx.device, [dy, dx], ([dys = dy, dxs = dx], { count }) => {
     inputGrad(ctx, { dy: dys, w }, { ...g, n: count }, dxs);
   });
@@ -262,13 +277,15 @@ export function conv2dWeightGrad(
 ): void {
   const g = conv2dGeometry(x.shape, dw.shape, options, "conv2dWeightGrad");
   expectShape("conv2dWeightGrad", "dy", dy, [g.n, g.outH, g.outW, g.outC]);
-  expectFloats("conv2dWeightGrad", { x, dy, dw });
+  expectFloats("conv2dWeightGrad", x, dy);
+  expectDType("conv2dWeightGrad", "float32", dw);
   expectOneBinding("conv2dWeightGrad", ctx.device, "dw", dw);
   const { weightGradSplits, weightGrad } = implementation(
     "conv2dWeightGrad",
     ctx,
     g,
     "weight_grad",
+    x.dtype,
     options.algorithm,
   );
   const mostSplits = Math.max(1, Math.floor(ctx.device.maxBindingBytes / sizeBytes(dw)));
@@ -296,29 +313,22 @@ function implementation(
   { device, choices }: Context,
   geometry: Conv2dGeometry,
   pass: Conv2dPass,
+  dtype: DType,
   forced: Conv2dAlgorithm | undefined,
 ): Conv2dImplementation {
-  const algorithm = forced ?? chooseConv2dAlgorithm(device, geometry, pass, choices);
+  const algorithm = forced ?? chooseConv2dAlgorithm(device, geometry, pass, { dtype, choices });
   if (!CONV2D_ALGORITHMS.includes(algorithm))
     throw new ShapeError(
       op,
       `unknown algorithm: expected ${CONV2D_ALGORITHMS.join(", ")}, got "${algorithm as string}"`,
     );
-  const reason = conv2dUnsupported(device, geometry, pass, algorithm);
+  const reason = conv2dUnsupported(device, geometry, pass, algorithm, dtype);
   if (reason !== undefined)
     throw new ShapeError(
       op,
       `algorithm "${algorithm}" cannot run here: ${reason}; leave algorithm out or use "implicit_gemm"`,
     );
   return IMPLEMENTATIONS[algorithm];
-}
-
-function expectFloats(op: string, tensors: Readonly<Record<string, Tensor | undefined>>): void {
-  for (const [name, tensor] of Object.entries(tensors))
-    if (tensor && tensor.dtype !== "float32")
-      throw new ShapeError(op, `${name} "${tensor.label}": expected float32, got ${tensor.dtype}`, {
-        [name]: tensor.shape,
-      });
 }
 
 /** Filters are read whole by each workgroup, so that they do not come in windows. */
@@ -349,6 +359,7 @@ function conv2dDirect(
       WG_SIZE: DIRECT_WG_SIZE,
       HAS_BIAS: b !== undefined,
       LEAKY_SLOPE: leakySlope,
+      Stored: storedType(x),
     },
     tensors: [x, w, b ?? w, y],
     params: conv2dParams(geometry),
@@ -365,7 +376,7 @@ function conv2dInputGradDirect(
   ctx.dispatch({
     label: `conv2dInputGrad ${dx.label}`,
     shader: "conv2d_input_grad",
-    constants: { WG_SIZE: DIRECT_WG_SIZE },
+    constants: { WG_SIZE: DIRECT_WG_SIZE, Stored: storedType(dy) },
     tensors: [dy, w, dx],
     params: conv2dParams(geometry),
     workgroups: grid1d(ctx.device, ceilDiv(elementCount(dx.shape), DIRECT_WG_SIZE)),
@@ -381,7 +392,7 @@ function conv2dWeightGradDirect(
   ctx.dispatch({
     label: `conv2dWeightGrad ${partials.label}`,
     shader: "conv2d_weight_grad",
-    constants: { WG_SIZE: DIRECT_WG_SIZE },
+    constants: { WG_SIZE: DIRECT_WG_SIZE, Stored: storedType(x) },
     tensors: [x, dy, partials],
     params: conv2dParams(geometry),
     workgroups: grid1d(ctx.device, ceilDiv(elementCount(partials.shape), DIRECT_WG_SIZE)),

@@ -5,20 +5,25 @@
 import type { Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Conv2dGeometry } from "../geometry.ts";
-import { elementCount, reshape, type Tensor } from "../tensor.ts";
-import type { Conv2dForward } from "./conv2d.ts";
+import { elementCount, reshape, type DType, type Tensor } from "../tensor.ts";
+import type { Conv2dForward, Conv2dPass } from "./conv2d.ts";
 import { conv2dSubgroupUnsupported } from "./conv2d_subgroup.ts";
 import { batchedSplits, matmulBatched } from "./matmul_batched.ts";
 import { matmulSubgroup } from "./matmul_subgroup.ts";
 import { prefersSubgroups } from "./subgroup.ts";
 
 /** Why a geometry is no matrix product that this adapter takes; undefined where it is. */
-export function conv2dGemmUnsupported(device: Device, g: Conv2dGeometry): string | undefined {
+export function conv2dGemmUnsupported(
+  device: Device,
+  g: Conv2dGeometry,
+  pass: Conv2dPass,
+  dtype: DType,
+): string | undefined {
   if (g.kH !== 1 || g.kW !== 1) return `the kernel is ${g.kH}x${g.kW}, not 1x1`;
   if (g.strideH !== 1 || g.strideW !== 1) return `the stride is [${g.strideH},${g.strideW}], not 1`;
   const padding = [g.padTop, g.padBottom, g.padLeft, g.padRight];
   if (padding.some((size) => size > 0)) return "x is padded";
-  if (prefersSubgroups(device)) return conv2dSubgroupUnsupported(device, g);
+  if (prefersSubgroups(device)) return conv2dSubgroupUnsupported(device, g, pass, dtype);
   return g.inC % 4 === 0 && g.outC % 4 === 0
     ? undefined
     : `channels are no multiples of 4: inC is ${g.inC}, outC ${g.outC}`;

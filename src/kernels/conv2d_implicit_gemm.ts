@@ -2,11 +2,12 @@
  * Convolution by implicit GEMM: workgroup tiles with register blocking over a matrix view of the convolution, for the
  * forward pass M = n*outH*outW, N = outC, K = kH*kW*inC, which is gathered tile by tile and never stored.
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
-import { sizeBytes, type Tensor } from "../tensor.ts";
+import type { Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dImplementation } from "./conv2d.ts";
+import { bindableAs } from "./repack.ts";
 
 /** How invocations share a tile: LANES_M x LANES_N of them, THREAD_M x THREAD_N elements each, TILE_K along the sum. */
 export interface GemmTile {
@@ -97,6 +98,7 @@ function conv2dImplicitGemm(
       LEAKY_SLOPE: leakySlope,
       VEC_X: inC % 4 === 0,
       VEC_W: outC % 4 === 0,
+      Stored: storedType(x),
     },
     tensors: [x, vec4View(ctx, x), w, vec4View(ctx, w), b ?? w, y],
     params: conv2dParams(geometry),
@@ -120,6 +122,7 @@ function conv2dInputGradImplicitGemm(
       ...shape,
       VEC_K: outC % 4 === 0,
       STRIDED: strideH > 1 || strideW > 1,
+      Stored: storedType(dy),
     },
     tensors: [dy, vec4View(ctx, dy), w, vec4View(ctx, w), dx],
     params: conv2dParams(geometry),
@@ -154,6 +157,7 @@ function conv2dWeightGradImplicitGemm(
       ...shape,
       VEC_X: inC % 4 === 0,
       VEC_DY: outC % 4 === 0,
+      Stored: storedType(x),
     },
     tensors: [x, vec4View(ctx, x), dy, vec4View(ctx, dy), partials],
     params: {
@@ -165,10 +169,7 @@ function conv2dWeightGradImplicitGemm(
   });
 }
 
-/** What to bind as `array<vec4f>`, of which WebGPU wants one element at least: the tensor, or where it is smaller an unread one. */
+/** What to bind as `array<vec4<Stored>>`. */
 function vec4View(ctx: Context, tensor: Tensor): Tensor {
-  if (sizeBytes(tensor) >= 16) return tensor;
-  const unread = ctx.scratch([4], "float32", "unread");
-  ctx.free(unread);
-  return unread;
+  return bindableAs(ctx, tensor, storedType(tensor) === "f16" ? 8 : 16);
 }

@@ -2,26 +2,33 @@
  * The convolution for software adapters, which want values shared by shuffles within a subgroup rather than through
  * workgroup memory. Its shaders take channels four at a time: tensors with other channel counts go through padded copies.
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
-import { elementCount, reshape, sameMemory, type Tensor } from "../tensor.ts";
-import type { Conv2dForward } from "./conv2d.ts";
+import { elementCount, reshape, sameMemory, type DType, type Tensor } from "../tensor.ts";
+import type { Conv2dForward, Conv2dPass } from "./conv2d.ts";
 import { repack, roundUp4 } from "./repack.ts";
 import { subgroupLanes, subgroupTiles, subgroupUnsupported } from "./subgroup.ts";
 
 /** Why this adapter or geometry cannot take these shaders; undefined where it can. */
-export function conv2dSubgroupUnsupported(device: Device, g: Conv2dGeometry): string | undefined {
+export function conv2dSubgroupUnsupported(
+  device: Device,
+  g: Conv2dGeometry,
+  pass: Conv2dPass,
+  dtype: DType,
+): string | undefined {
   const packed = unfolded(g);
   const inC = roundUp4(packed.inC);
   const outC = roundUp4(g.outC);
   // What fits one binding as it is comes in windows of the batch; copies are of the whole batch.
+  // Copies are of the type of what is copied; sums, of dw and of the taps that give dx, are float32.
+  const copied = dtype === "float16" ? 2 : 4;
   const copies = [
-    packed.kH * packed.kW * inC * outC,
-    inC === g.inC ? 0 : g.n * packed.inH * packed.inW * inC,
-    outC === g.outC ? 0 : g.n * g.outH * g.outW * outC,
+    (pass === "weight_grad" ? 4 : copied) * packed.kH * packed.kW * inC * outC,
+    inC === g.inC ? 0 : (pass === "input_grad" ? 4 : copied) * g.n * packed.inH * packed.inW * inC,
+    outC === g.outC ? 0 : copied * g.n * g.outH * g.outW * outC,
   ];
-  const bytes = 4 * Math.max(...copies);
+  const bytes = Math.max(...copies);
   if (bytes > device.maxBindingBytes)
     return `a copy with channels in fours takes ${bytes} bytes, one binding ${device.maxBindingBytes}`;
   return subgroupUnsupported(device);
@@ -105,7 +112,7 @@ function gather(
   const lanes = subgroupLanes(ctx.device, outC);
   const pixels = n * outH * outW;
   const yPacked =
-    yC === outC ? y : ctx.scratch([n, outH, outW, outC], "float32", `${y.label} packed`);
+    yC === outC ? y : ctx.scratch([n, outH, outW, outC], y.dtype, `${y.label} packed`);
   ctx.dispatch({
     label,
     shader: "conv2d_subgroup",
@@ -116,6 +123,8 @@ function gather(
       LEAKY_SLOPE: leakySlope,
       UP_H: upH,
       UP_W: upW,
+      Stored: storedType(x),
+      YStored: storedType(yPacked),
     },
     tensors: [x, w, b ?? w, yPacked],
     params: { pixels, inH, inW, inC, kH, kW, outC, outH, outW, ...taps, biasCount: yC },
@@ -164,7 +173,7 @@ export function conv2dWeightGradSubgroup(
   ctx.dispatch({
     label: `conv2dWeightGrad ${partials.label}`,
     shader: "conv2d_weight_grad_subgroup",
-    constants: { ...lanes },
+    constants: { ...lanes, Stored: storedType(xPacked) },
     tensors: [xPacked, dyPacked, packed],
     params: {
       ...conv2dParams({ ...g, inC, outC }),
@@ -205,13 +214,13 @@ function unfolds({ kW, inC }: Conv2dGeometry): boolean {
 function packInput(ctx: Context, x: Tensor, g: Conv2dGeometry): Tensor {
   if (!unfolds(g)) return packChannels(ctx, x);
   const yC = roundUp4(g.kW * g.inC);
-  const packed = ctx.scratch([g.n, g.inH, g.outW, yC], "float32", `${x.label} unfolded`);
+  const packed = ctx.scratch([g.n, g.inH, g.outW, yC], x.dtype, `${x.label} unfolded`);
   const { inW, inC, kW, outW, strideW, dilationW, padLeft } = g;
   const rows = g.n * g.inH;
   ctx.dispatch({
     label: `unfold ${x.label}`,
     shader: "conv2d_unfold_width",
-    constants: { WG_SIZE: 64 },
+    constants: { WG_SIZE: 64, Stored: storedType(x) },
     tensors: [x, packed],
     params: { rows, inW, inC, kW, outW, yC, strideW, dilationW, padLeft },
     workgroups: grid1d(ctx.device, ceilDiv(rows * outW, 64)),
@@ -219,14 +228,14 @@ function packInput(ctx: Context, x: Tensor, g: Conv2dGeometry): Tensor {
   return packed;
 }
 
-/** dx [n,inH,inW,inC], the sum of what the taps of a row give: taps [n,inH,outW,kW*inC and more]. */
+/** dx [n,inH,inW,inC], the sum of what the taps of a row give: taps [n,inH,outW,kW*inC and more], float32. */
 function fold(ctx: Context, taps: Tensor, g: Conv2dGeometry, dx: Tensor): void {
   const { inW, inC, kW, outW, strideW, dilationW, padLeft } = g;
   const rows = g.n * g.inH;
   ctx.dispatch({
     label: `fold ${dx.label}`,
     shader: "conv2d_fold_width",
-    constants: { WG_SIZE: 64 },
+    constants: { WG_SIZE: 64, Stored: storedType(dx) },
     tensors: [taps, dx],
     params: { rows, inW, inC, kW, outW, xC: taps.shape[3] ?? 0, strideW, dilationW, padLeft },
     workgroups: grid1d(ctx.device, ceilDiv(rows * inW, 64)),
@@ -239,7 +248,7 @@ function packFilter(ctx: Context, w: Tensor, g: Conv2dGeometry, transpose: boole
   if (!transpose && inC % 4 === 0 && outC % 4 === 0) return reshape(w, [kH, kW, inC, outC]);
   const rows = roundUp4(transpose ? outC : inC);
   const columns = roundUp4(transpose ? inC : outC);
-  const packed = ctx.scratch([kH, kW, rows, columns], "float32", `${w.label} packed`);
+  const packed = ctx.scratch([kH, kW, rows, columns], w.dtype, `${w.label} packed`);
   const from = transpose
     ? { row: 1, column: outC, rows: outC, columns: inC }
     : { row: outC, rows: inC, columns: outC };
@@ -252,7 +261,7 @@ function packChannels(ctx: Context, x: Tensor): Tensor {
   const c = x.shape.at(-1) ?? 1;
   const row = roundUp4(c);
   if (c === row) return x;
-  const packed = ctx.scratch([...x.shape.slice(0, -1), row], "float32", `${x.label} packed`);
+  const packed = ctx.scratch([...x.shape.slice(0, -1), row], x.dtype, `${x.label} packed`);
   const rows = elementCount(x.shape) / c;
   const from = { row: c, rows, columns: c };
   repack(ctx, x, { blocks: 1, from, to: { row, rows, columns: row } }, packed);

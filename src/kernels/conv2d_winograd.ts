@@ -10,8 +10,9 @@
  *   input gradient   the same of dy and the filters turned by 180 degrees
  *   weight gradient  dw = G^T [ sum over tiles of (B^T d B) . (A e A^T) ] G    e a tile of dy
  *
- * Transformed tensors are [points][rows, columns], a matrix for each point, with channels in fours and zeros behind. They
- * come in windows over the tiles, since they are up to nine times as large as what they are made of.
+ * Transformed tensors are [points][rows, columns], a matrix for each point, with channels in fours and zeros behind, in
+ * float32 whatever the others are stored as. They come in windows over the tiles, since they are up to nine times as many as what
+ * they are made of.
  */
 import { ceilDiv, grid1d, valueType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
@@ -108,7 +109,7 @@ function convolve(
   const form = formOf(g);
   const { OUT_TILE, IN_TILE, points } = form;
   const u = transformFilter(ctx, label, form, w, flip);
-  const { Value, lanes } = valueType(yC);
+  const { Value, Stored, lanes } = valueType(yC, y.dtype);
   for (const window of tileWindows(ctx.device, g, y)) {
     const { tiles, ...place } = window;
     const v = transformInput(ctx, label, form, x, window, { originH, originW });
@@ -128,7 +129,7 @@ function convolve(
       label: `${label} output transform`,
       shader: "conv2d_winograd_output",
       constants: {
-        ...{ WG_SIZE, Value, OUT_TILE, IN_TILE },
+        ...{ WG_SIZE, Value, Stored, OUT_TILE, IN_TILE },
         ...{ HAS_BIAS: b !== undefined, LEAKY_SLOPE: leakySlope },
       },
       tensors: [m, b ?? m, y],
@@ -166,7 +167,7 @@ export function conv2dWeightGradWinograd(
     ? 1
     : batchedSplits(ctx.device, sizes);
   const products = ctx.scratch([splits, points, m, n], "float32", `${partials.label} products`);
-  const { Value, lanes } = valueType(outC);
+  const { Value, Stored, lanes } = valueType(outC, dy.dtype);
   for (const window of windows) {
     const { tiles, ...place } = window;
     const origin = { originH: -g.padTop, originW: -g.padLeft };
@@ -175,7 +176,7 @@ export function conv2dWeightGradWinograd(
     ctx.dispatch({
       label: `${label} output transform`,
       shader: "conv2d_winograd_output_grad",
-      constants: { WG_SIZE, Value, OUT_TILE, IN_TILE },
+      constants: { WG_SIZE, Value, Stored, OUT_TILE, IN_TILE },
       tensors: [dy, z],
       params: {
         ...{ outH, outW, yC: outC / lanes, zC: n / lanes, zPoint: (tiles * n) / lanes },
@@ -221,12 +222,12 @@ function transformFilter(
   const [, , inC = 0, outC = 0] = w.shape;
   const rows = roundUp4(inC);
   const columns = roundUp4(outC);
-  const { Value, lanes } = valueType(outC);
+  const { Value, Stored, lanes } = valueType(outC, w.dtype);
   const u = transformed(ctx, points, rows, columns, `${w.label} transformed`);
   ctx.dispatch({
     label: `${label} filter transform`,
     shader: "conv2d_winograd_filter",
-    constants: { WG_SIZE, Value, KERNEL, IN_TILE, FLIP: flip },
+    constants: { WG_SIZE, Value, Stored, KERNEL, IN_TILE, FLIP: flip },
     tensors: [w, u],
     params: {
       ...{ inC, wC: outC / lanes, uRows: rows, uC: columns / lanes },
@@ -249,12 +250,12 @@ function transformInput(
   const [, inH = 0, inW = 0, xC = 0] = x.shape;
   const { tiles } = window;
   const channels = roundUp4(xC);
-  const { Value, lanes } = valueType(xC);
+  const { Value, Stored, lanes } = valueType(xC, x.dtype);
   const v = transformed(ctx, points, tiles, channels, `${x.label} transformed`);
   ctx.dispatch({
     label: `${label} input transform`,
     shader: "conv2d_winograd_input",
-    constants: { WG_SIZE, Value, OUT_TILE, IN_TILE },
+    constants: { WG_SIZE, Value, Stored, OUT_TILE, IN_TILE },
     tensors: [x, v],
     params: {
       ...{ inH, inW, xC: xC / lanes, vC: channels / lanes },

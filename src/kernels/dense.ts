@@ -4,15 +4,25 @@
  * Work goes by windows of rows of w (the paper's dense1: 73728 x 1000, 295 MB where many adapters bind 128 MiB): the
  * forward pass adds the windows' contributions to y in order, the input gradient writes a range of columns of dx for each,
  * the weight gradient a range of rows of dw. Where x or y exceed a binding too, the batch is cut into windows of its own.
+ *
+ * x, w, y and their gradients are float32, or all float16; b, dw, db and all sums are float32.
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import {
+  ceilDiv,
+  expectDType,
+  expectFloats,
+  grid1d,
+  storedType,
+  type Context,
+} from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import { ShapeError } from "../gpu/errors.ts";
-import { elementCount, expectShape, formatShape, type Tensor } from "../tensor.ts";
+import { elementCount, expectShape, formatShape, type DType, type Tensor } from "../tensor.ts";
 import { biasGrad } from "./bias_grad.ts";
+import { cast } from "./cast.ts";
 import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";
 import { matmulSubgroup } from "./matmul_subgroup.ts";
-import { forEachWindow } from "./windows.ts";
+import { forEachWindow, leadingWindows } from "./windows.ts";
 
 export const DENSE_ALGORITHMS = ["direct", "tiled", "subgroup"] as const;
 export type DenseAlgorithm = (typeof DENSE_ALGORITHMS)[number];
@@ -89,7 +99,7 @@ export function denseUnsupported(device: Device, algorithm: DenseAlgorithm): str
 
 /**
  * y = x w + b, with `leakySlope` leakyRelu(x w + b).  x [n,inC], w [inC,outC], b [outC] or none, y [n,outC].
- * Shaders: dense.wgsl, matmul_tiled.wgsl, matmul_subgroup.wgsl.  Writes y (=).
+ * Shaders: dense.wgsl, matmul_tiled.wgsl, matmul_subgroup.wgsl, cast.wgsl.  Writes y (=).
  */
 export function dense(
   ctx: Context,
@@ -101,9 +111,13 @@ export function dense(
   const { n, outC } = sizes;
   if (b) expectShape("dense", "b", b, [outC]);
   expectShape("dense", "y", y, [n, outC]);
-  expectFloats("dense", { x, w, b, y });
-  const { forward } = implementation("dense", ctx, "forward", sizes, options.algorithm);
-  forEachWindow(ctx.device, [x, y], ([xs = x, ys = y]) => {
+  expectFloats("dense", x, w, y);
+  if (b) expectDType("dense", "float32", b);
+  const { forward } = implementation("dense", ctx, "forward", sizes, x.dtype, options.algorithm);
+  // Windows of w after the first add to what is there: in float32, so that y is rounded once.
+  const inParts = y.dtype === "float16" && leadingWindows(ctx.device, [w]).length > 1;
+  const sums = inParts ? ctx.scratch(y.shape, "float32", `${y.label} sums`) : y;
+  forEachWindow(ctx.device, [x, sums], ([xs = x, ys = sums]) => {
     forEachWindow(ctx.device, [w], ([ws = w], { start, count }) => {
       const last = start + count === w.shape[0];
       const leakySlope = last ? options.leakySlope : undefined;
@@ -111,6 +125,9 @@ export function dense(
       forward(ctx, { x: xs, w: ws, b: start > 0 ? undefined : b }, window, ys);
     });
   });
+  if (!inParts) return;
+  cast(ctx, { x: sums }, y);
+  ctx.free(sums);
 }
 
 /**
@@ -126,12 +143,13 @@ export function denseInputGrad(
   const sizes = denseSizes("denseInputGrad", dx, w, "dx");
   const { n, outC } = sizes;
   expectShape("denseInputGrad", "dy", dy, [n, outC]);
-  expectFloats("denseInputGrad", { dy, w, dx });
+  expectFloats("denseInputGrad", dy, w, dx);
   const { inputGrad } = implementation(
     "denseInputGrad",
     ctx,
     "input_grad",
     sizes,
+    dy.dtype,
     options.algorithm,
   );
   forEachWindow(ctx.device, [dy, dx], ([dys = dy, dxs = dx]) => {
@@ -154,12 +172,14 @@ export function denseWeightGrad(
   const sizes = denseSizes("denseWeightGrad", x, dw, "x", "dw");
   const { n, outC } = sizes;
   expectShape("denseWeightGrad", "dy", dy, [n, outC]);
-  expectFloats("denseWeightGrad", { x, dy, dw });
+  expectFloats("denseWeightGrad", x, dy);
+  expectDType("denseWeightGrad", "float32", dw);
   const { weightGrad } = implementation(
     "denseWeightGrad",
     ctx,
     "weight_grad",
     sizes,
+    x.dtype,
     options.algorithm,
   );
   forEachWindow(ctx.device, [x, dy], ([xs = x, dys = dy], batch) => {
@@ -185,9 +205,10 @@ function implementation(
   { device, choices }: Context,
   pass: "forward" | "input_grad" | "weight_grad",
   sizes: { n: number; inC: number; outC: number },
+  dtype: DType,
   forced: DenseAlgorithm | undefined,
 ): Implementation {
-  const measured = choices?.algorithmFor({ op: "dense", pass, sizes });
+  const measured = choices?.algorithmFor({ op: "dense", pass, sizes, dtype });
   const known = DENSE_ALGORITHMS.find((name) => name === measured);
   const usable = known !== undefined && denseUnsupported(device, known) === undefined;
   const algorithm = forced ?? (usable ? known : chooseDenseAlgorithm(device));
@@ -239,14 +260,6 @@ function denseSizes(
   return { n, inC, outC };
 }
 
-function expectFloats(op: string, tensors: Readonly<Record<string, Tensor | undefined>>): void {
-  for (const [name, tensor] of Object.entries(tensors))
-    if (tensor && tensor.dtype !== "float32")
-      throw new ShapeError(op, `${name} "${tensor.label}": expected float32, got ${tensor.dtype}`, {
-        [name]: tensor.shape,
-      });
-}
-
 // direct: one invocation an output element. The documentation of what the other shaders compute.
 
 const WG_SIZE = 64;
@@ -266,6 +279,8 @@ function denseDirect(ctx: Context, { x, w, b }: DenseInputs, window: DenseWindow
       HAS_BIAS: b !== undefined,
       ACCUMULATE: window.accumulate,
       LEAKY_SLOPE: window.leakySlope ?? 1,
+      Stored: storedType(x),
+      YStored: storedType(y),
     },
     tensors: [x, w, b ?? w, y],
     params: directParams(x, w, window),
@@ -284,7 +299,7 @@ function denseInputGradDirect(
   ctx.dispatch({
     label: `denseInputGrad ${w.label}`,
     shader: "dense_input_grad",
-    constants: { WG_SIZE },
+    constants: { WG_SIZE, Stored: storedType(dy) },
     tensors: [dy, w, dx],
     params,
     workgroups: grid1d(ctx.device, ceilDiv(elements, WG_SIZE)),
@@ -300,7 +315,7 @@ function denseWeightGradDirect(
   ctx.dispatch({
     label: `denseWeightGrad ${dw.label}`,
     shader: "dense_weight_grad",
-    constants: { WG_SIZE, ACCUMULATE: window.accumulate },
+    constants: { WG_SIZE, ACCUMULATE: window.accumulate, Stored: storedType(x) },
     tensors: [x, dy, dw],
     params: directParams(x, dw, window),
     workgroups: grid1d(ctx.device, ceilDiv(elementCount(dw.shape), WG_SIZE)),

@@ -1,9 +1,9 @@
 /**
  * Matrix products for the dense layer: what is to be multiplied, and the tiled algorithm for GPUs.
  */
-import { ceilDiv, type Context } from "../gpu/context.ts";
+import { ceilDiv, storedType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
-import { sizeBytes, type Tensor } from "../tensor.ts";
+import type { Tensor } from "../tensor.ts";
 import { sumSplits } from "./sum_splits.ts";
 
 /** Columns `firstColumn` and following of a row-major matrix with rows of `rowLength` elements. */
@@ -13,7 +13,10 @@ export interface MatrixView {
   readonly rowLength: number;
 }
 
-/** c[i,j] = bias[j] + sum over p of a[i,p] * b[p,j]; i < m, j < n, p < k. All operands fit in one binding. */
+/**
+ * c[i,j] = bias[j] + sum over p of a[i,p] * b[p,j]; i < m, j < n, p < k. All operands fit in one binding. a and b hold
+ * float32 or both float16, c either; bias and sums are float32.
+ */
 export interface Matmul {
   readonly label: string;
   readonly m: number;
@@ -66,7 +69,7 @@ export function matmulSplits(
   if (c.rowLength !== n) return 1;
   const { TILE_M, TILE_N } = tiles(m);
   const wanted = ceilDiv(WANTED_WORKGROUPS, ceilDiv(m, TILE_M) * ceilDiv(n, TILE_N));
-  const most = Math.floor(device.maxBindingBytes / sizeBytes(c.tensor));
+  const most = Math.floor(device.maxBindingBytes / (4 * m * n));
   const splits = Math.max(1, Math.min(wanted, ceilDiv(k, LEAST_K_PER_SPLIT), most));
   // No split may be left without any work.
   return ceilDiv(k, ceilDiv(k, splits));
@@ -91,6 +94,8 @@ function dispatchTiled(ctx: Context, matmul: Matmul, kPerSplit: number): void {
       HAS_BIAS: bias !== undefined,
       ACCUMULATE: accumulate,
       LEAKY_SLOPE: leakySlope,
+      Stored: storedType(a.tensor),
+      CStored: storedType(c.tensor),
     },
     tensors: [a.tensor, b.tensor, bias ?? b.tensor, c.tensor],
     params: {

@@ -2,9 +2,10 @@
  * Matrix products for GPUs whose operands have rows in fours: one or many of equal size, in one dispatch, by larger tiles
  * and wider loads than `matmulTiled`, which takes any operand.
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Tensor } from "../tensor.ts";
+import { bindableAs } from "./repack.ts";
 
 /** Matrices in one tensor. */
 export interface Matrices {
@@ -13,7 +14,10 @@ export interface Matrices {
   readonly block: number;
 }
 
-/** c[i,j] = bias[j] + sum over p of op(a)[i,p] * op(b)[p,j]; n and the last axes of a and b are multiples of 4. */
+/**
+ * c[i,j] = bias[j] + sum over p of op(a)[i,p] * op(b)[p,j]; n and the last axes of a and b are multiples of 4. a and b
+ * hold float32 or both float16, c either; bias and sums are float32.
+ */
 export interface BatchedMatmul {
   readonly label: string;
   readonly batch: number;
@@ -61,8 +65,11 @@ export function matmulBatched(ctx: Context, product: BatchedMatmul): void {
       HAS_BIAS: bias !== undefined,
       ACCUMULATE: accumulate,
       LEAKY_SLOPE: leakySlope,
+      Stored: storedType(a.tensor),
+      CStored: storedType(c.tensor),
     },
-    tensors: [a.tensor, b.tensor, bias ?? b.tensor, c.tensor],
+    // bias is an array<vec4f> also where none is read.
+    tensors: [a.tensor, b.tensor, bias ?? bindableAs(ctx, b.tensor, 16), c.tensor],
     params: {
       ...{ batch, m, n, k, splits, kPerSplit: ceilDiv(k, splits) },
       ...{ aBlock: a.block, bBlock: b.block, cBlock: c.block },

@@ -2,7 +2,7 @@
  * The matrix product for software adapters, which want values shared by shuffles within a subgroup rather than through
  * workgroup memory. Its shader takes columns four at a time: operands that do not allow it go through padded copies.
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
 import { sizeBytes } from "../tensor.ts";
 import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";
 import type { BatchedMatmul } from "./matmul_batched.ts";
@@ -23,11 +23,15 @@ export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
   const [aRows, aColumns] = transposeA ? [k, m] : [m, k];
   const [bRows, bColumns] = transposeB ? [n, k] : [k, n];
   const exact = n % 4 === 0 && c.rowLength % 4 === 0 && c.firstColumn % 4 === 0;
+  const copyBytes = (view: MatrixView, viewRows: number, viewColumns: number): number =>
+    isPacked(view, viewColumns)
+      ? 0
+      : sizeBytes({ shape: [viewRows, roundUp4(viewColumns)], dtype: view.tensor.dtype });
   const tooLarge = [
-    isPacked(matmul.a, aColumns) ? 0 : aRows * roundUp4(aColumns),
-    isPacked(matmul.b, bColumns) ? 0 : bRows * roundUp4(bColumns),
-    exact ? 0 : m * columns,
-  ].some((elements) => 4 * elements > ctx.device.maxBindingBytes);
+    copyBytes(matmul.a, aRows, aColumns),
+    copyBytes(matmul.b, bRows, bColumns),
+    exact ? 0 : 4 * m * columns,
+  ].some((bytes) => bytes > ctx.device.maxBindingBytes);
   if (tooLarge) {
     matmulTiled(ctx, matmul);
     return;
@@ -51,6 +55,8 @@ export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
       HAS_BIAS: bias !== undefined,
       ACCUMULATE: direct && accumulate,
       LEAKY_SLOPE: direct ? (leakySlope ?? 1) : 1,
+      Stored: storedType(a.tensor),
+      CStored: storedType(out.tensor),
     },
     tensors: [a.tensor, b.tensor, bias ?? b.tensor, out.tensor],
     params: {
@@ -87,6 +93,8 @@ export function matmulSubgroupBatched(ctx: Context, product: BatchedMatmul): voi
       HAS_BIAS: bias !== undefined,
       ACCUMULATE: accumulate,
       LEAKY_SLOPE: leakySlope,
+      Stored: storedType(a.tensor),
+      CStored: storedType(c.tensor),
     },
     tensors: [a.tensor, b.tensor, bias ?? b.tensor, c.tensor],
     params: {
@@ -99,8 +107,8 @@ export function matmulSubgroupBatched(ctx: Context, product: BatchedMatmul): voi
   });
 }
 
-function splitsOf(ctx: Context, { k, c }: Matmul, tiles: number): number {
-  const most = Math.floor(ctx.device.maxBindingBytes / sizeBytes(c.tensor));
+function splitsOf(ctx: Context, { m, n, k }: Matmul, tiles: number): number {
+  const most = Math.floor(ctx.device.maxBindingBytes / (4 * m * n));
   const wanted = Math.min(ceilDiv(WANTED_WORKGROUPS, tiles), ceilDiv(k, LEAST_K_PER_SPLIT), most);
   // No split may be left without any work.
   return ceilDiv(k, kPerSplit(k, Math.max(1, wanted)));
@@ -119,7 +127,7 @@ function isPacked({ firstColumn, rowLength }: MatrixView, columns: number): bool
 function packView(ctx: Context, view: MatrixView, rows: number, columns: number): MatrixView {
   if (isPacked(view, columns)) return view;
   const row = roundUp4(columns);
-  const packed = ctx.scratch([rows, row], "float32", `${view.tensor.label} packed`);
+  const packed = ctx.scratch([rows, row], view.tensor.dtype, `${view.tensor.label} packed`);
   const from = { offset: view.firstColumn, row: view.rowLength, rows, columns };
   repack(ctx, view.tensor, { blocks: 1, from, to: { row, rows, columns: row } }, packed);
   return viewOf(packed, row);

@@ -2,8 +2,8 @@
  * Copies between layouts for the shaders that read and write four channels at a time: padding with zeros to a multiple
  * of four, transposing filters, cutting the padding off again.
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
-import type { Tensor } from "../tensor.ts";
+import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
+import { sizeBytes, type Tensor } from "../tensor.ts";
 
 const WG_SIZE = 64;
 
@@ -33,7 +33,10 @@ export interface RepackOptions {
   readonly leakySlope?: number | undefined;
 }
 
-/** Copies [blocks, rows, columns] from one layout to another.  Shader: repack.wgsl.  Writes y (=), or (+=) on request. */
+/**
+ * Copies [blocks, rows, columns] from one layout to another; x and y may each be float32 or float16.
+ * Shader: repack.wgsl.  Writes y (=), or (+=) on request.
+ */
 export function repack(
   ctx: Context,
   x: Tensor,
@@ -44,7 +47,10 @@ export function repack(
   ctx.dispatch({
     label: `repack ${x.label}`,
     shader: "repack",
-    constants: { WG_SIZE, ACCUMULATE: accumulate, LEAKY_SLOPE: leakySlope },
+    constants: {
+      ...{ WG_SIZE, XStored: storedType(x), Stored: storedType(y) },
+      ...{ ACCUMULATE: accumulate, LEAKY_SLOPE: leakySlope },
+    },
     tensors: [x, y],
     params: {
       ...{ blocks, rows, columns },
@@ -60,6 +66,17 @@ export function repack(
     },
     workgroups: grid1d(ctx.device, ceilDiv(blocks * rows * columns, WG_SIZE)),
   });
+}
+
+/**
+ * What to bind as an array of elements of `bytes` each, of which WebGPU wants one at least: the tensor, or where it is
+ * smaller an unread one.
+ */
+export function bindableAs(ctx: Context, tensor: Tensor, bytes: number): Tensor {
+  if (sizeBytes(tensor) >= bytes) return tensor;
+  const unread = ctx.scratch([4], "float32", "unread");
+  ctx.free(unread);
+  return unread;
 }
 
 /** The next multiple of four. */

@@ -1,7 +1,7 @@
 /**
  * The second pass of a split reduction: partial sums are added in a fixed order, so that two runs give the same bits.
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
+import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
 import { elementCount, expectShape, type Tensor } from "../tensor.ts";
 
 const WG_SIZE = 64;
@@ -13,7 +13,10 @@ export interface SumSplitsOptions {
   readonly leakySlope?: number | undefined;
 }
 
-/** y = sum over splits of partials [splits, ...shape of y].  Shader: sum_splits.wgsl.  Writes y (=), or (+=) on request. */
+/**
+ * y = sum over splits of partials [splits, ...shape of y], which are float32; y may be float16.
+ * Shader: sum_splits.wgsl.  Writes y (=), or (+=) on request.
+ */
 export function sumSplits(
   ctx: Context,
   partials: Tensor,
@@ -26,7 +29,10 @@ export function sumSplits(
   ctx.dispatch({
     label: `sumSplits ${y.label}`,
     shader: "sum_splits",
-    constants: { WG_SIZE, ACCUMULATE: accumulate, LEAKY_SLOPE: leakySlope },
+    constants: {
+      ...{ WG_SIZE, Stored: storedType(y) },
+      ...{ ACCUMULATE: accumulate, LEAKY_SLOPE: leakySlope },
+    },
     tensors: [partials, y],
     params: { count, splits },
     workgroups: grid1d(ctx.device, ceilDiv(count, WG_SIZE)),

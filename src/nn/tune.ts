@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import envPaths from "env-paths";
+import { float16Rounding, roundToFloat16, toFloat16 } from "../float16.ts";
 import { makeFolder } from "../folders.ts";
 import type { Conv2dGeometry } from "../geometry.ts";
 import type { Context } from "../gpu/context.ts";
@@ -43,7 +44,7 @@ import {
   sumOfProducts,
   type Terms,
 } from "../reference/samples.ts";
-import { elementCount, type Shape, type Tensor } from "../tensor.ts";
+import { elementCount, type DType, type Shape, type Tensor } from "../tensor.ts";
 import { systemReason } from "../system_errors.ts";
 import { ENGINE_VERSION } from "../version.ts";
 
@@ -117,16 +118,18 @@ function partOf(operation: Operation): Operation {
   return { ...operation, sizes: { ...operation.sizes, n: Math.ceil(n / 16) } };
 }
 
-function algorithmsOf(device: Device, { op, pass, sizes }: Operation): string[] {
+function algorithmsOf(device: Device, { op, pass, sizes, dtype }: Operation): string[] {
   if (op === "dense")
     return DENSE_ALGORITHMS.filter((name) => denseUnsupported(device, name) === undefined);
   const g = sizes as unknown as Conv2dGeometry;
-  return CONV2D_ALGORITHMS.filter((name) => conv2dUnsupported(device, g, pass, name) === undefined);
+  return CONV2D_ALGORITHMS.filter(
+    (name) => conv2dUnsupported(device, g, pass, name, dtype) === undefined,
+  );
 }
 
-function chosenByClass(device: Device, { op, pass, sizes }: Operation): string {
+function chosenByClass(device: Device, { op, pass, sizes, dtype = "float32" }: Operation): string {
   if (op === "dense") return chooseDenseAlgorithm(device);
-  return chooseConv2dAlgorithm(device, sizes as unknown as Conv2dGeometry, pass);
+  return chooseConv2dAlgorithm(device, sizes as unknown as Conv2dGeometry, pass, { dtype });
 }
 
 /** An operation's operands and result, and how to compute it with an algorithm. */
@@ -224,6 +227,11 @@ function denseSetting(
   }
 }
 
+/** What an operation writes its result as: gradients of weights stay float32. */
+function resultType({ pass, dtype = "float32" }: Operation): DType {
+  return pass === "weight_grad" ? "float32" : dtype;
+}
+
 /** Runs `work` with the operation recorded, its operands random. */
 async function withOperation<T>(
   device: Device,
@@ -232,9 +240,14 @@ async function withOperation<T>(
   work: (setting: Setting, tensors: { a: Tensor; b: Tensor; y: Tensor }, run: Runner) => Promise<T>,
 ): Promise<T> {
   const setting = settingOf(operation);
-  const a = device.upload(operand(setting.a, "a"), setting.a, "tune.a");
-  const b = device.upload(operand(setting.b, "b"), setting.b, "tune.b");
-  const y = device.tensor(setting.y, "float32", "tune.y");
+  const upload = (shape: Shape, name: string): Tensor => {
+    const values = operand(shape, name);
+    const halves = operation.dtype === "float16";
+    return device.upload(halves ? toFloat16(values) : values, shape, `tune.${name}`);
+  };
+  const a = upload(setting.a, "a");
+  const b = upload(setting.b, "b");
+  const y = device.tensor(setting.y, resultType(operation), "tune.y");
   try {
     const program = await device.record("tune", (ctx) => {
       setting.record(ctx, a, b, y, algorithm);
@@ -294,13 +307,15 @@ function faultOf(
   return withOperation(device, operation, algorithm, async (setting, { y }, run) => {
     await run(0);
     const got = await device.readFloats(y);
-    const [a, b] = [operand(setting.a, "a"), operand(setting.b, "b")];
+    const exact = operation.dtype === "float16" ? roundToFloat16 : (values: Float32Array) => values;
+    const [a, b] = [exact(operand(setting.a, "a")), exact(operand(setting.b, "b"))];
     const random = new Random(1, "tuner's checks");
     for (let i = 0; i < CHECKED_ELEMENTS; i++) {
       const index = i < 2 ? i * (got.length - 1) : random.below(got.length);
       const want = sumOfProducts(a, b, setting.terms(index));
       const error = Math.abs((got[index] ?? NaN) - want.value);
-      if (!(error <= roundingFactor(algorithm) * boundOf(want)))
+      const rounding = resultType(operation) === "float16" ? float16Rounding(want.value) : 0;
+      if (!(error <= roundingFactor(algorithm) * boundOf(want) + rounding))
         return `element ${index}: expected ${want.value}, got ${got[index] ?? NaN}`;
     }
     return undefined;
@@ -409,12 +424,13 @@ export async function saveChoices(
   return path;
 }
 
-/** `conv2d forward 96x96x32 5x5 -> 64, n=32`: an operation as tables show it. */
+/** `conv2d forward 96x96x32 5x5 -> 64, n=32`: an operation as tables show it, with its type where that is not float32. */
 export function describeOperation(operation: Operation): string {
-  const { op, pass, sizes: s } = operation;
+  const { op, pass, sizes: s, dtype = "float32" } = operation;
+  const type = dtype === "float32" ? "" : `, ${dtype}`;
   const size = (name: string) => s[name] ?? 0;
   const passName = pass.replace("_", " ").replace("grad", "gradient");
   return op === "dense"
-    ? `dense ${passName} ${size("inC")} -> ${size("outC")}, n=${size("n")}`
-    : `conv2d ${passName} ${size("inH")}x${size("inW")}x${size("inC")} ${size("kH")}x${size("kW")} -> ${size("outC")}, n=${size("n")}`;
+    ? `dense ${passName} ${size("inC")} -> ${size("outC")}, n=${size("n")}${type}`
+    : `conv2d ${passName} ${size("inH")}x${size("inW")}x${size("inC")} ${size("kH")}x${size("kW")} -> ${size("outC")}, n=${size("n")}${type}`;
 }

@@ -1,15 +1,12 @@
 /**
  * GPU against float64 reference, with the bound of docs/numerics.md: |got - want| <= 2^-23 * sqrt(K) * sum |terms|.
  */
+import { float16Rounding } from "../float16.ts";
 import type { Reference } from "../reference/reference.ts";
 import type { Shape } from "../tensor.ts";
 
 /** One unit in the last place of a float32 near 1. */
 export const FLOAT32_EPSILON = 2 ** -23;
-
-/** Half a unit in the last place of a float16 near 1, and half the least float16: what rounding to float16 may move. */
-const FLOAT16_EPSILON = 2 ** -11;
-const FLOAT16_LEAST = 2 ** -25;
 
 export interface Tolerance {
   /** Multiplies the bound; a kernel with exp, log or division states its own, with the reason. */
@@ -56,7 +53,7 @@ export function expectedFrom(want: Reference, tolerance: Tolerance = {}): Expect
   const absolute = tolerance.absolute ?? 1e-37;
   const bounds = want.absSum.map((sum) => scale * sum + absolute);
   if (tolerance.stored !== "float16") return { values: want.values, bounds };
-  const rounding = want.values.map((value) => FLOAT16_EPSILON * Math.abs(value) + FLOAT16_LEAST);
+  const rounding = want.values.map(float16Rounding);
   return { values: want.values, bounds: bounds.map((bound, i) => bound + (rounding[i] ?? 0)) };
 }
 

@@ -75,6 +75,13 @@ const LARGE_CASES: readonly Conv2dCase[] = [
 
 const CASES = [...SMALL_CASES, ...LARGE_CASES];
 
+/** Single elements and fours of channels, strides, dilations, asymmetric padding, sums in splits, a row's taps as channels. */
+const FLOAT16_CASES = [
+  ...SMALL_CASES.filter((test) => [1, 5, 7].includes(test.x[1] ?? 0) && test.x[3] !== 3),
+  ...SMALL_CASES.filter(({ bias, w }) => bias === false || w[0] === 5),
+  ...LARGE_CASES.filter(({ x }) => x[1] === 23),
+];
+
 /** Those that take any geometry; the others have tests of their own, conv2d_gemm.test.ts and conv2d_winograd.test.ts. */
 const ALGORITHMS = CONV2D_ALGORITHMS.filter(
   (algorithm) => algorithm !== "gemm_1x1" && algorithm !== "winograd",
@@ -127,6 +134,16 @@ for (const pass of Object.keys(PASSES) as Conv2dPass[])
         });
     }
 
+    for (const test of FLOAT16_CASES) {
+      const p = prepare(test, "float16");
+      for (const algorithm of TILED_CASES.includes(test) ? ALGORITHMS : UNTILED)
+        it(`${algorithm} float16 ${nameOf(test)}`, async function () {
+          if (!device().hasFloat16) this.skip();
+          if (conv2dUnsupported(device(), p.g, pass, algorithm, "float16")) this.skip();
+          await expectPass(device(), pass, p, PASSES[pass].want(p), { algorithm });
+        });
+    }
+
     it("an infinite input shows in the output", async () => {
       const p = prepare({ x: [1, 4, 4, 4], w: [3, 3, 4, 4], padding: "same" });
       p.x.fill(Infinity);
@@ -146,6 +163,16 @@ describe("conv2d of tensors larger than one binding", () => {
       it(`${pass} ${algorithm} works in windows over the batch`, async function () {
         if (conv2dUnsupported(device(), p.g, pass, algorithm)) this.skip();
         await expectPass(device(), pass, p, PASSES[pass].want(p), { algorithm });
+      });
+
+  // Windows of four images for y, of which x would fit.
+  const halves = prepare({ x: [7, 8, 8, 4], w: [3, 3, 4, 8], padding: "same" }, "float16");
+  for (const pass of Object.keys(PASSES) as Conv2dPass[])
+    for (const algorithm of UNTILED)
+      it(`${pass} ${algorithm} of float16 works in windows over the batch`, async function () {
+        if (!device().hasFloat16) this.skip();
+        if (conv2dUnsupported(device(), halves.g, pass, algorithm, "float16")) this.skip();
+        await expectPass(device(), pass, halves, PASSES[pass].want(halves), { algorithm });
       });
 
   it("refuses a filter larger than one binding", async () => {
@@ -269,7 +296,7 @@ describe("conv2d refuses", () => {
 
   it("integers", async () => {
     expect(await refusal("forward", good, {}, "uint32")).to.contain(
-      'conv2d: x "x": expected float32, got uint32',
+      'conv2d: "x": expected float32, got uint32',
     );
   });
 });

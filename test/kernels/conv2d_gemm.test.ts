@@ -53,6 +53,21 @@ for (const pass of PASS_NAMES)
           await expectPass(device(), pass, p, want, { algorithm: "gemm_1x1", on: asHardware });
         });
     }
+
+    for (const test of CASES.filter(({ x }) => x[1] === 1 || x[3] === 17 || x[3] === 64))
+      for (const [name, on] of [
+        ["", undefined],
+        [" with the products for GPUs", asHardware],
+      ] as const) {
+        const p = prepare(test, "float16");
+        if (on && [p.g.inC, p.g.outC].some((channels) => channels % 4 !== 0)) continue;
+        it(`float16${name} ${nameOf(test)}`, async function () {
+          if (!device().hasFloat16) this.skip();
+          if (conv2dUnsupported(device(), p.g, pass, "gemm_1x1", "float16")) this.skip();
+          const options = { algorithm: "gemm_1x1", ...(on && { on }) } as const;
+          await expectPass(device(), pass, p, PASSES[pass].want(p), options);
+        });
+      }
   });
 
 describe("conv2d gemm_1x1 of tensors larger than one binding", () => {

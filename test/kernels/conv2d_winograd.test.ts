@@ -138,6 +138,19 @@ for (const pass of PASS_NAMES)
         await expectPass(device(), pass, p, want, { algorithm: "winograd", on: asHardware });
       });
     }
+
+    for (const test of CASES.filter(({ x, w }) => x[1] === 5 || (x[3] === 4 && w[0] === 2)))
+      it(`float16 ${nameOf(test)}`, async function () {
+        if (!device().hasFloat16) this.skip();
+        const p = prepare(test, "float16");
+        await expectPass(device(), pass, p, WANT[pass](p), { algorithm: "winograd" });
+      });
+
+    it("float16 with the products for GPUs", async function () {
+      if (!device().hasFloat16) this.skip();
+      const p = prepare({ x: [2, 9, 7, 8], w: [3, 3, 8, 12], padding: "same" }, "float16");
+      await expectPass(device(), pass, p, WANT[pass](p), { algorithm: "winograd", on: asHardware });
+    });
   });
 
 describe("conv2d winograd of tensors larger than one binding", () => {

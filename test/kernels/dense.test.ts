@@ -310,7 +310,7 @@ describe("dense refuses", () => {
     expect(await attempt({ y: [4, 2] })).to.contain('dense: y "y": expected [2,4], got [4,2]');
   });
   it("integers", async () => {
-    expect(await attempt({}, {}, "int32")).to.contain('x "x": expected float32, got int32');
+    expect(await attempt({}, {}, "int32")).to.contain('"x": expected float32, got int32');
   });
   it("an unknown algorithm", async () => {
     expect(await attempt({}, { algorithm: "fast" as DenseAlgorithm })).to.contain(

@@ -93,6 +93,8 @@ describe("conv2d by subgroups", () => {
       conv2dSubgroupUnsupported(
         small(),
         conv2dGeometry([4, 8, 8, channels], [3, 3, channels, 4], { padding: "same" }),
+        "forward",
+        "float32",
       );
     // [4,8,8,8] takes 8192 bytes but needs no copy: it comes in windows of the batch.
     expect(why(8)).to.equal(undefined);

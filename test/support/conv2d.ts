@@ -3,6 +3,7 @@
  */
 import type { Context } from "../../src/gpu/context.ts";
 import type { Device } from "../../src/gpu/device.ts";
+import { roundToFloat16, toFloat16 } from "../../src/float16.ts";
 import { conv2dGeometry, type Conv2dSizes } from "../../src/geometry.ts";
 import {
   conv2d,
@@ -16,7 +17,7 @@ import * as reference from "../../src/reference/conv2d.ts";
 import type { Reference } from "../../src/reference/reference.ts";
 import type { Shape, Tensor } from "../../src/tensor.ts";
 import { expectClose } from "../../src/testing/close.ts";
-import { expectLeaky } from "./leaky.ts";
+import { expectLeaky, leakyReference } from "./leaky.ts";
 import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
 
@@ -46,8 +47,8 @@ export function nameOf({
   return parts.join(" ");
 }
 
-/** Inputs of a case, always the same, with the shapes that belong to them. */
-export function prepare(test: Conv2dCase) {
+/** Inputs of a case, always the same, with the shapes that belong to them. With float16 their values are such. */
+export function prepare(test: Conv2dCase, dtype: "float32" | "float16" = "float32") {
   const { x: xShape, w: wShape } = test;
   const sizes: Conv2dSizes = {
     strides: test.strides ?? 1,
@@ -56,24 +57,28 @@ export function prepare(test: Conv2dCase) {
   };
   const g = conv2dGeometry(xShape, wShape, sizes);
   const yShape = [g.n, g.outH, g.outW, g.outC];
+  const stored = dtype === "float16" ? roundToFloat16 : (values: Float32Array) => values;
   return {
-    ...{ xShape, wShape, yShape, g, sizes },
-    x: randomFloats(xShape, 1, "x"),
-    w: randomFloats(wShape, 2, "w"),
+    ...{ xShape, wShape, yShape, g, sizes, dtype },
+    x: stored(randomFloats(xShape, 1, "x")),
+    w: stored(randomFloats(wShape, 2, "w")),
     b: test.bias === false ? undefined : randomFloats([g.outC], 3, "b"),
-    dy: randomFloats(yShape, 4, "dy"),
+    dy: stored(randomFloats(yShape, 4, "dy")),
   };
 }
 
 export type Prepared = ReturnType<typeof prepare>;
 
-/** Uploads what is given, runs, releases. */
+/** Uploads what is given, biases as float32 and all else as the case says, runs, releases. */
 async function withTensors(
   device: Device,
+  { dtype }: Prepared,
   values: readonly (readonly [Float32Array, Shape, string])[],
   run: (...tensors: Tensor[]) => Promise<Float32Array>,
 ): Promise<Float32Array> {
-  const tensors = values.map(([data, shape, label]) => device.upload(data, shape, label));
+  const tensors = values.map(([data, shape, label]) =>
+    device.upload(dtype === "float16" && label !== "b" ? toFloat16(data) : data, shape, label),
+  );
   try {
     return await run(...tensors);
   } finally {
@@ -94,6 +99,8 @@ interface Pass {
   ) => Promise<Float32Array>;
   readonly want: (p: Prepared) => Reference;
   readonly shape: (p: Prepared) => Shape;
+  /** What the result is stored as. */
+  readonly stored: (p: Prepared) => "float32" | "float16";
 }
 
 export const PASSES: Readonly<Record<Conv2dPass, Pass>> = {
@@ -101,39 +108,54 @@ export const PASSES: Readonly<Record<Conv2dPass, Pass>> = {
     run: (device, p, options, _, on = asItIs) =>
       withTensors(
         device,
+        p,
         [
           [p.x, p.xShape, "x"],
           [p.w, p.wShape, "w"],
           ...(p.b ? ([[p.b, [p.g.outC], "b"]] as const) : []),
         ],
         (x, w, b) =>
-          runKernel(device, p.yShape, (ctx, y) => {
-            conv2d(on(ctx), { x: x, w: w, b }, options, y);
-          }),
+          runKernel(
+            device,
+            p.yShape,
+            (ctx, y) => {
+              conv2d(on(ctx), { x: x, w: w, b }, options, y);
+            },
+            p.dtype,
+          ),
       ),
     want: (p) => reference.conv2d(toFloat64(p.x), toFloat64(p.w), p.b && toFloat64(p.b), p.g),
     shape: (p) => p.yShape,
+    stored: (p) => p.dtype,
   },
   input_grad: {
     run: (device, p, options, dy, on = asItIs) =>
       withTensors(
         device,
+        p,
         [
           [dy, p.yShape, "dy"],
           [p.w, p.wShape, "w"],
         ],
         (dyTensor, w) =>
-          runKernel(device, p.xShape, (ctx, dx) => {
-            conv2dInputGrad(on(ctx), { dy: dyTensor, w: w }, options, dx);
-          }),
+          runKernel(
+            device,
+            p.xShape,
+            (ctx, dx) => {
+              conv2dInputGrad(on(ctx), { dy: dyTensor, w: w }, options, dx);
+            },
+            p.dtype,
+          ),
       ),
     want: (p) => reference.conv2dInputGrad(toFloat64(p.dy), toFloat64(p.w), p.g),
     shape: (p) => p.xShape,
+    stored: (p) => p.dtype,
   },
   weight_grad: {
     run: (device, p, options, dy, on = asItIs) =>
       withTensors(
         device,
+        p,
         [
           [p.x, p.xShape, "x"],
           [dy, p.yShape, "dy"],
@@ -145,6 +167,7 @@ export const PASSES: Readonly<Record<Conv2dPass, Pass>> = {
       ),
     want: (p) => reference.conv2dWeightGrad(toFloat64(p.x), toFloat64(p.dy), p.g),
     shape: (p) => p.wShape,
+    stored: () => "float32",
   },
 };
 
@@ -156,7 +179,7 @@ export interface PassOptions {
 
 /**
  * One pass against `want`; then, forward, with a leaky ReLU in the same kernel, which also shows that two runs give the
- * same bits, and backward linearity.
+ * same bits, and backward linearity. What is rounded to float16 shows neither by its bits.
  */
 export async function expectPass(
   device: Device,
@@ -167,12 +190,15 @@ export async function expectPass(
 ): Promise<void> {
   const { run, shape } = PASSES[pass];
   const options: Conv2dOptions = { ...p.sizes, algorithm };
+  const stored = PASSES[pass].stored(p);
   const got = await run(device, p, options, p.dy, on);
-  expectClose(got, want, shape(p));
+  expectClose(got, want, shape(p), { stored });
   if (pass === "forward") {
     const fused = await run(device, p, { ...options, leakySlope: SLOPE }, p.dy, on);
-    expectLeaky(fused, got, SLOPE);
-  } else await expectLinearAndRepeatable(p.dy, (dy) => run(device, p, options, dy, on));
+    if (stored === "float16") expectClose(fused, leakyReference(want, SLOPE), shape(p), { stored });
+    else expectLeaky(fused, got, SLOPE);
+  } else if (stored === "float32")
+    await expectLinearAndRepeatable(p.dy, (dy) => run(device, p, options, dy, on));
 }
 
 /** A context that records for a GPU, whatever the adapter: the algorithms then choose their shaders for one. */
