@@ -5,13 +5,9 @@
 import { Random } from "../random.ts";
 import type { ImageSet } from "./dataset.ts";
 import { addField, blur, expose, PixelNoise, type Camera } from "./simulate_camera.ts";
-import {
-  drawGalaxy,
-  EARLIEST_T_TYPE,
-  makeTexture,
-  renderGalaxy,
-  type Scale,
-} from "./simulate_galaxy.ts";
+import { makeTexture } from "./simulate_disc.ts";
+import { drawGalaxy, EARLIEST_T_TYPE, type Scale } from "./simulate_galaxy.ts";
+import { renderGalaxy } from "./simulate_light.ts";
 
 export type SurveyName = "na10" | "efigi";
 

@@ -3,7 +3,7 @@
  * stretch of the SDSS. Sources: docs/simulation.md.
  */
 import { Random } from "../random.ts";
-import { bandsOfColour, sersicProfile, type Bands } from "./simulate_galaxy.ts";
+import { bandsOfColour, sersicProfile, type Bands } from "./simulate_light.ts";
 
 /** What one survey's camera and sky do to a galaxy. Lengths are fractions of the image's side. */
 export interface Camera {

@@ -1,13 +1,9 @@
 import { expect } from "chai";
 import { countPerClass, subset, type ImageSet } from "../../src/data/dataset.ts";
 import { PAPER_COUNTS, simulatePhysical, simulateSurvey } from "../../src/data/simulate.ts";
-import {
-  drawGalaxy,
-  gamma,
-  makeTexture,
-  renderGalaxy,
-  sersicProfile,
-} from "../../src/data/simulate_galaxy.ts";
+import { makeTexture } from "../../src/data/simulate_disc.ts";
+import { drawGalaxy } from "../../src/data/simulate_galaxy.ts";
+import { gamma, renderGalaxy, sersicProfile } from "../../src/data/simulate_light.ts";
 import { SHAPE_CLASSES, simulateShapes } from "../../src/data/simulate_shapes.ts";
 import { Random } from "../../src/random.ts";
 
