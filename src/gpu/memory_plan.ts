@@ -40,6 +40,15 @@ export interface ScratchMemory {
   readonly liveBytes: number;
 }
 
+/** A planned tensor as a program uses it. */
+export interface ScratchLife extends Place {
+  readonly label: string;
+  readonly bytes: number;
+  /** The first and the last command of the program, counted from 0, that touch it. */
+  readonly first: number;
+  readonly last: number;
+}
+
 export interface PlanLimits {
   /** Tensors start at multiples of this. */
   readonly alignment: number;

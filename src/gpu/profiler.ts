@@ -6,6 +6,8 @@ import type { DType, Shape } from "../tensor.ts";
 import type { MemoryUse } from "./buffer_pool.ts";
 import type { Dispatch } from "./context.ts";
 import type { Device } from "./device.ts";
+import type { ScratchLife, ScratchMemory } from "./memory_plan.ts";
+import type { Program } from "./program.ts";
 import type { Shader } from "./shader.ts";
 import { Timestamps } from "./timestamps.ts";
 
@@ -63,9 +65,19 @@ export interface ProfiledDispatch {
   readonly bytes?: number;
 }
 
+/** The scratch memory of a program that was submitted. */
+export interface ProfiledProgram extends ScratchMemory {
+  readonly label: string;
+  /** Its commands, dispatches and copies, and what lives from which to which. */
+  readonly commands: number;
+  readonly lives: readonly ScratchLife[];
+}
+
 export interface Submission {
   /** The programs' labels, or `read NAME` and the like. */
   readonly label: string;
+  /** Indices into `programs`, in the order in which they ran: their commands, one after the other, are its spans. */
+  readonly programs: readonly number[];
   readonly startMs: number;
   readonly endMs: number;
 }
@@ -94,6 +106,7 @@ export interface Recording {
   readonly host: readonly HostSpan[];
   readonly gpu: readonly GpuSpan[];
   readonly dispatches: readonly ProfiledDispatch[];
+  readonly programs: readonly ProfiledProgram[];
   readonly submissions: readonly Submission[];
   readonly memory: readonly MemorySample[];
   readonly clock: ClockAlignment;
@@ -124,6 +137,9 @@ export class Profiler {
   readonly #dispatches: ProfiledDispatch[] = [];
   /** A program's dispatches are the same objects every time that it is submitted. */
   readonly #indexOf = new Map<Dispatch, number>();
+  readonly #programs = new Map<Program, number>();
+  /** Of the submission that is being encoded. */
+  #submitted: number[] = [];
   readonly #memory: MemorySample[] = [];
   readonly #brackets: Bracket[] = [];
   #originMs = performance.now();
@@ -184,7 +200,15 @@ export class Profiler {
   submit(label: string, submit: () => void): void {
     const startMs = this.#now();
     this.span("submit", label, submit);
-    this.#submissions.push({ label, startMs, endMs: this.#now() });
+    this.#submissions.push({ label, programs: this.#submitted, startMs, endMs: this.#now() });
+    this.#submitted = [];
+  }
+
+  /** Notes that a program's commands follow. */
+  program(program: Program): void {
+    const index = this.#programs.get(program) ?? this.#programs.size;
+    this.#programs.set(program, index);
+    this.#submitted.push(index);
   }
 
   /** Encodes a dispatch in a pass of its own, with timestamps. */
@@ -252,6 +276,9 @@ export class Profiler {
       host: this.#host,
       gpu,
       dispatches: this.#dispatches,
+      programs: [...this.#programs.keys()].map(({ label, memory, lives, commandCount }) => ({
+        ...{ label, ...memory, commands: commandCount, lives },
+      })),
       submissions: this.#submissions,
       memory: this.#memory,
       clock,

@@ -12,6 +12,7 @@ import {
   type Lifetime,
   type MemoryPlan,
   type PlanLimits,
+  type ScratchLife,
   type ScratchMemory,
 } from "./memory_plan.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -45,6 +46,8 @@ export class Program {
   readonly scratch: readonly Tensor[];
   /** What the scratch tensors take, planned and without a plan. */
   readonly memory: ScratchMemory;
+  /** Which scratch tensor lies where, from which command to which; those that no command touches are left out. */
+  readonly lives: readonly ScratchLife[];
   readonly #params: GPUBuffer | undefined;
   readonly #lender: Program | undefined;
   #destroyed = false;
@@ -56,6 +59,7 @@ export class Program {
     commands: readonly Command[],
     scratch: readonly Tensor[],
     memory: ScratchMemory,
+    lives: readonly ScratchLife[],
     params: GPUBuffer | undefined,
     lender: Program | undefined,
   ) {
@@ -64,6 +68,7 @@ export class Program {
     this.#commands = commands;
     this.scratch = scratch;
     this.memory = memory;
+    this.lives = lives;
     this.#params = params;
     this.#lender = lender;
   }
@@ -73,6 +78,10 @@ export class Program {
     return this.#commands.flatMap((command) =>
       command.kind === "dispatch" ? [command.dispatch] : [],
     );
+  }
+
+  get commandCount(): number {
+    return this.#commands.length;
   }
 
   /** What it does, command by command. */
@@ -109,6 +118,7 @@ export class Program {
   /** Writes the program into an encoder. @param profiler times each dispatch in a pass of its own */
   encode(encoder: GPUCommandEncoder, profiler?: Profiler): void {
     this.expectAlive();
+    profiler?.program(this);
     let pass: GPUComputePassEncoder | undefined;
     for (const command of this.#commands) {
       if (command.kind === "copy") {
@@ -302,6 +312,8 @@ class Planner implements Context {
   }
 }
 
+type ScratchTenant = { -readonly [key in keyof ScratchLife]: ScratchLife[key] };
+
 class Recorder implements Context {
   readonly device: Device;
   scope?: string;
@@ -313,6 +325,8 @@ class Recorder implements Context {
   readonly #buffers: readonly Tensor[];
   readonly #own: readonly Tensor[];
   #next = 0;
+  /** What lies in each buffer at this point of the recording, the latest first, and what lay there before. */
+  readonly #tenants = new Map<GPUBuffer, ScratchTenant[]>();
   #params: GPUBuffer | undefined;
 
   constructor(
@@ -338,6 +352,7 @@ class Recorder implements Context {
         `${dispatch.label}: workgroups [${x},${y},${z}] are outside 1 to ${most}; use grid1d`,
         "validation",
       );
+    this.#touch(dispatch.tensors);
     this.#recorded.push({ ...dispatch, scope: this.scope ?? "" });
   }
 
@@ -347,7 +362,21 @@ class Recorder implements Context {
         `copy "${from.label}" to "${to.label}": ${sizeBytes(from)} bytes vs ${sizeBytes(to)}`,
         "validation",
       );
+    this.#touch([from, to]);
     this.#recorded.push({ from, to });
+  }
+
+  /** Notes that the next command touches these. */
+  #touch(tensors: readonly Tensor[]): void {
+    const command = this.#recorded.length;
+    for (const { buffer, offsetBytes } of tensors) {
+      const life = this.#tenants
+        .get(buffer)
+        ?.find((l) => l.offsetBytes <= offsetBytes && offsetBytes < l.offsetBytes + l.bytes);
+      if (!life) continue;
+      life.first = Math.min(life.first, command);
+      life.last = Math.max(life.last, command);
+    }
   }
 
   scratch(shape: Shape, dtype: DType, label: string): Tensor {
@@ -361,6 +390,9 @@ class Recorder implements Context {
           `runs twice and must do the same both times`,
         "validation",
       );
+    const tenants = this.#tenants.get(planned.buffer) ?? [];
+    this.#tenants.set(planned.buffer, tenants);
+    tenants.unshift({ ...place, label, bytes, first: Infinity, last: -1 });
     return { buffer: planned.buffer, offsetBytes: place.offsetBytes, shape, dtype, label };
   }
 
@@ -394,7 +426,9 @@ class Recorder implements Context {
     });
     await this.device.settle();
     const memory = scratchMemory(this.#lifetimes, this.#plan);
-    return new Program(this.device, label, commands, this.#own, memory, this.#params, this.#lender);
+    const lives = [...this.#tenants.values()].flat().filter(({ last }) => last >= 0);
+    const args = [this.#own, memory, lives, this.#params, this.#lender] as const;
+    return new Program(this.device, label, commands, ...args);
   }
 }
 

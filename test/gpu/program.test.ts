@@ -129,6 +129,8 @@ describe("Program: scratch tensors", () => {
       plannedBytes: 3 * 4 * COUNT + 32,
       liveBytes: 3 * 4 * COUNT,
     });
+    const lives = program.lives.map(({ label, first, last }) => `${label} ${first}-${last}`);
+    expect(lives.sort()).to.deep.equal(["a 0-0", "b 0-0", "c 1-1", "d 1-1", "e 2-2", "f 2-2"]);
     expect(program.scratch).to.have.length(4);
     expect(device().memory().liveTensors).to.equal(before.liveTensors + 4);
     program.destroy();

@@ -66,9 +66,18 @@ export const RECORDING: Recording = {
   ],
   gpu: [gpu(0, 0, 12, 17), gpu(0, 1, 18, 20), gpu(1, 0, 32, 37), gpu(1, 1, 37, 40)],
   dispatches: [DENSE, RELU],
+  programs: [
+    {
+      ...{ label: "step", commands: 2, naiveBytes: 48, plannedBytes: 32, liveBytes: 32 },
+      lives: [
+        { label: "head.y", bytes: 16, buffer: 0, offsetBytes: 0, first: 0, last: 1 },
+        { label: "relu.y", bytes: 16, buffer: 1, offsetBytes: 0, first: 1, last: 1 },
+      ],
+    },
+  ],
   submissions: [
-    { label: "step", startMs: 11, endMs: 12 },
-    { label: "step", startMs: 31, endMs: 32 },
+    { label: "step", programs: [0], startMs: 11, endMs: 12 },
+    { label: "step", programs: [0], startMs: 31, endMs: 32 },
   ],
   memory: [
     { atMs: 0, liveBytes: 0, allocatedBytes: 0 },
