@@ -14,6 +14,7 @@ import {
   rowTable,
   type TextTable,
 } from "./format.ts";
+import { lifeTable, stepMemory, stepMemoryChart } from "./step_memory.ts";
 
 /** @param title what was run on what, for the page's head */
 export async function profilePage(
@@ -45,7 +46,8 @@ export async function profilePage(
     ["Roofline", rooflineSection(roofline, ceilings !== undefined)],
     ["Why the GPU was idle", htmlTable(idleTable(profile))],
     ["The host", htmlTable(hostTable(profile))],
-    ["Memory", await memoryChart(recording)],
+    ["Memory of a step", stepMemorySection(recording, profile, phase)],
+    ["Memory over the whole recording", await memoryChart(recording)],
     ["Every dispatch of a step, in order", htmlTable(dispatchTable(profile))],
   ];
   return `<!DOCTYPE html>
@@ -81,6 +83,19 @@ function rooflineSection(svg: string | undefined, ceilings: boolean): string {
     ? "The line is what the adapter does at best: its arithmetic measured in registers, its bandwidth on large buffers. Above the slope lies what comes from a cache."
     : "Without ceilings: they were not measured.";
   return `<p>A dot for each dispatch, as large as its time. ${roof} Dispatches that compute nothing have no place here.</p>${svg}`;
+}
+
+function stepMemorySection(
+  recording: Recording,
+  { memory }: Profile,
+  phase: string | undefined,
+): string {
+  const found = stepMemory(recording, excerptOf(recording, phase));
+  if (!found) return "<p>A step has no tensors that live within it alone.</p>";
+  const { plannedBytes, naiveBytes } = found.program;
+  const lasting = Math.max(0, memory.peakLiveBytes - plannedBytes);
+  const kept = `${formatBytes(naiveBytes)} of tensors lie in ${formatBytes(plannedBytes)} of buffers`;
+  return `<p>What lives within a step: ${kept}. From left to right its dispatches, in order; a box for each buffer, as high as it is large; in it its tensors, from the dispatch that first writes them to the last that uses them. Blue: written forward, violet: backward. Beside it ${formatBytes(lasting)} last from step to step: parameters, gradients, the optimizer's state, images.</p>${stepMemoryChart(found)}<p class="muted">The largest of them:</p>${htmlTable(lifeTable(found))}`;
 }
 
 function htmlTable({ heads, rows, left }: TextTable): string {

@@ -4,6 +4,7 @@
  * Format: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
  */
 import type { GpuSpan, HostKind, HostSpan, Recording } from "../gpu/profiler.ts";
+import { liveBytesOf, programsOf } from "./step_memory.ts";
 
 /** One event. Times in microseconds. */
 export type TraceEvent =
@@ -87,6 +88,7 @@ export function traceOf(
         ...{ ph: "C", name: "GPU memory", pid: GPU, tid: 0, ts: micros(Math.max(0, atMs)) },
         args: { "live bytes": liveBytes, "pooled bytes": allocatedBytes - liveBytes },
       })),
+      ...recording.submissions.flatMap((_, submission) => scratchCounters(recording, submission)),
     ],
     displayTimeUnit: "ms",
     otherData: {
@@ -138,6 +140,20 @@ function compilations(spans: readonly HostSpan[]): Complete[] {
     ...complete(`compile ${shaders.length} shaders`, "compile", startMs, endMs),
     args: { shaders },
   }));
+}
+
+/** What each dispatch of a submission finds in scratch tensors, and nothing once it is done. */
+function scratchCounters(recording: Recording, submission: number): TraceEvent[] {
+  return programsOf(recording, submission, recording.gpu).flatMap(({ program, spans }) => {
+    const live = liveBytesOf(program);
+    const end = spans.at(-1)?.endMs;
+    const counts = spans.map(({ startMs }, i) => [startMs, live[i] ?? 0] as const);
+    const all = end === undefined ? [] : [...counts, [end, 0] as const];
+    return all.map(([atMs, bytes]): TraceEvent => ({
+      ...{ ph: "C", name: "scratch memory in use", pid: GPU, tid: 0, ts: micros(atMs) },
+      args: { bytes },
+    }));
+  });
 }
 
 /** The encoding of each dispatch, inside that of its program. */

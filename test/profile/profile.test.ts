@@ -220,6 +220,6 @@ describe("a profiled network", () => {
       const page = readFileSync(join(out, "report.html"), "utf8");
       expect(page).to.include(`<h1>&lt;${mode}&gt;</h1>`);
       expect(page, "needs no network").not.to.match(/(src|href)="(?!data:)/);
-      expect(page.match(/<svg/g), "step, all steps, roofline, memory").to.have.length(4);
+      expect(page.match(/<svg/g), "step, all steps, roofline, memory twice").to.have.length(5);
     });
 });

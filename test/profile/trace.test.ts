@@ -20,10 +20,14 @@ describe("traceOf", () => {
 
   it("draws an arrow from each encoding to its run, and counts memory", () => {
     expect(ofPhase(events(), "s")).to.have.length(RECORDING.gpu.length);
-    expect(ofPhase(events(), "C").map(({ args }) => args)).to.deep.equal([
+    const counts = (name: string) =>
+      ofPhase(events(), "C").flatMap((event) => (event.name === name ? [event.args] : []));
+    expect(counts("GPU memory")).to.deep.equal([
       { "live bytes": 0, "pooled bytes": 0 },
       { "live bytes": 100, "pooled bytes": 100 },
     ]);
+    const step = [16, 32, 0].map((bytes) => ({ bytes }));
+    expect(counts("scratch memory in use")).to.deep.equal([...step, ...step]);
   });
 
   it("shows shaders that are compiled at the same time as one slice, which names them", () => {
