@@ -15,8 +15,14 @@ import {
   type Tensor,
   type TypedArray,
 } from "../src/tensor.ts";
-import type { Effort, Engine, Measured, NetworkWork, Task } from "./engine.ts";
-import { chosenAlgorithm, unsupportedReason, workloadOf, type Workload } from "./kernels.ts";
+import type { Effort, Engine, Measured, NetworkWork, Precision, Task } from "./engine.ts";
+import {
+  chosenAlgorithm,
+  NO_FLOAT16,
+  unsupportedReason,
+  workloadOf,
+  type Workload,
+} from "./kernels.ts";
 import {
   inferenceVerifier,
   networkBytes,
@@ -54,15 +60,16 @@ export class Tuningfork implements Engine {
   problem(task: Task): string | undefined {
     try {
       return task.work.op === "training_step" || task.work.op === "inference"
-        ? this.#networkProblem(task.work)
+        ? this.#networkProblem(task.work, task.precision)
         : this.#kernelProblem(task);
     } catch (error) {
       return messageOf(error);
     }
   }
 
-  #networkProblem(work: NetworkWork): string | undefined {
-    const { total, largest } = networkBytes(work);
+  #networkProblem(work: NetworkWork, precision: Precision): string | undefined {
+    if (precision === "mixed" && !this.#device.hasFloat16) return NO_FLOAT16;
+    const { total, largest } = networkBytes(work, precision);
     return this.#tooLarge(largest, total);
   }
 
@@ -89,10 +96,10 @@ export class Tuningfork implements Engine {
   }
 
   async time(task: Task, effort: Effort): Promise<Measured> {
-    const { work } = task;
+    const { work, precision } = task;
     try {
       if (work.op === "training_step" || work.op === "inference")
-        return await this.#timeNetwork(work, effort);
+        return await this.#timeNetwork(work, precision, effort);
       return await this.#timeKernel(task, effort);
     } catch (error) {
       return { samplesMs: [], error: messageOf(error) };
@@ -125,13 +132,13 @@ export class Tuningfork implements Engine {
     }
   }
 
-  async #timeNetwork(work: NetworkWork, effort: Effort): Promise<Measured> {
+  async #timeNetwork(work: NetworkWork, precision: Precision, effort: Effort): Promise<Measured> {
     const device = this.#device;
     let run: NetworkRun;
     if (work.op === "inference") {
-      run = await openInference(device, work);
+      run = await openInference(device, work, precision);
       run.submit(0);
-      const { at, check } = inferenceVerifier(work);
+      const { at, check } = inferenceVerifier(work, precision);
       const answer = await run.answer();
       const wrong = check(at.map((index) => answer[index]!));
       if (wrong !== undefined) {
@@ -139,10 +146,10 @@ export class Tuningfork implements Engine {
         return { samplesMs: [], error: wrong };
       }
     } else {
-      const { losses, wrong } = await verifyTraining(device, work);
+      const { losses, wrong } = await verifyTraining(device, work, precision);
       if (wrong !== undefined) return { samplesMs: [], error: wrong };
       this.losses.set(work, losses);
-      run = await openTrainingStep(device, work);
+      run = await openTrainingStep(device, work, precision);
     }
     try {
       let index = 0;

@@ -25,6 +25,7 @@ import { maxPool2d, maxPool2dGrad } from "../src/kernels/max_pool2d.ts";
 import { softmax } from "../src/kernels/softmax.ts";
 import { softmaxCrossEntropy } from "../src/kernels/softmax_cross_entropy.ts";
 import { clearStatus, stepState } from "../src/kernels/step_state.ts";
+import { float16Rounding, fromFloat16, toFloat16 } from "../src/float16.ts";
 import * as references from "../src/reference/adamax.ts";
 import type { Reference } from "../src/reference/reference.ts";
 import * as softmaxReference from "../src/reference/softmax.ts";
@@ -36,12 +37,21 @@ import {
   type Tensor,
   type TypedArray,
 } from "../src/tensor.ts";
-import { ADAMAX, randomValues, SEEDS, type PassName, type Task, type Work } from "./engine.ts";
+import {
+  ADAMAX,
+  randomValues,
+  SEEDS,
+  type PassName,
+  type Precision,
+  type Task,
+  type Work,
+} from "./engine.ts";
 import {
   DROPOUT,
   isSampled,
   operandsOf,
   operandValues,
+  outputType,
   SLOPE,
   verifierOf,
   type SampledWork,
@@ -69,20 +79,29 @@ export interface Workload {
 }
 
 /** The algorithm that a task runs: the forced one, or what `auto` takes on this device. */
-export function chosenAlgorithm(device: Device, { work, pass, algorithm }: Task): string {
+export function chosenAlgorithm(
+  device: Device,
+  { work, pass, algorithm, precision }: Task,
+): string {
   if (algorithm !== "auto") return algorithm;
-  if (work.op === "conv2d") return chooseConv2dAlgorithm(device, conv2dOf(work), KERNEL_PASS[pass]);
+  const dtype = storageOf(precision);
+  if (work.op === "conv2d")
+    return chooseConv2dAlgorithm(device, conv2dOf(work), KERNEL_PASS[pass], { dtype });
   return work.op === "dense" ? chooseDenseAlgorithm(device) : "auto";
 }
+
+/** Why nothing of mixed precision runs on some adapters. */
+export const NO_FLOAT16 = "mixed precision needs shader-f16, and this adapter has it not";
 
 /** Why the forced algorithm cannot run here, where that is known without recording it. */
 export function unsupportedReason(
   device: Device,
-  { work, pass, algorithm }: Task,
+  { work, pass, algorithm, precision }: Task,
 ): string | undefined {
+  if (precision === "mixed" && !device.hasFloat16) return NO_FLOAT16;
   if (work.op !== "conv2d" || algorithm === "auto") return undefined;
   const forced = algorithm as Conv2dAlgorithm;
-  return conv2dUnsupported(device, conv2dOf(work), KERNEL_PASS[pass], forced);
+  return conv2dUnsupported(device, conv2dOf(work), KERNEL_PASS[pass], forced, storageOf(precision));
 }
 
 const KERNEL_PASS = {
@@ -94,32 +113,44 @@ const KERNEL_PASS = {
 
 /** @throws ShapeError for sizes that the operation does not take */
 export function workloadOf(device: Device, task: Task): Workload {
-  const { work, pass } = task;
-  if (isSampled(work)) return sampledWorkload(work, pass, chosenAlgorithm(device, task));
-  return wholeWorkload(work);
+  const { work, precision } = task;
+  if (isSampled(work)) return sampledWorkload(task, work, chosenAlgorithm(device, task));
+  return wholeWorkload(work, precision);
 }
 
+/** What activations, and the weights that are read, are stored as. */
+const storageOf = (precision: Precision) => (precision === "mixed" ? "float16" : "float32");
+
 /** Operations with one output, of which single elements are checked. */
-function sampledWorkload(work: SampledWork, pass: PassName, algorithm: string): Workload {
+function sampledWorkload(
+  { pass, precision }: Task,
+  work: SampledWork,
+  algorithm: string,
+): Workload {
   const { inputs, output } = operandsOf(work, pass);
   const operands = Object.fromEntries(
     inputs.map((name) => {
       const values = () => operandValues(work, name);
-      return [name, floats(operandShape(work, name), values)];
+      return [name, floats(operandShape(work, name), values, storageOf(precision))];
     }),
   );
   const step = words(stepState({ ...ADAMAX, slot: 0, step: DROPOUT.step }));
   return {
-    tensors: { ...operands, ...(work.op === "dropout" && { step }), out: empty(output) },
+    tensors: {
+      ...operands,
+      ...(work.op === "dropout" && { step }),
+      out: empty(output, outputType(pass, precision)),
+    },
     outputs: ["out"],
     record: (ctx, tensors) => {
       recordSampled(ctx, work, pass, algorithm, tensors);
     },
-    check: ({ out: values }) => {
-      const unwritten = values!.findIndex((value) => Number.isNaN(value));
-      if (unwritten >= 0) return `element ${unwritten} of ${values!.length} is NaN or not written`;
-      const verifier = verifierOf(work, pass, roundingFactor(algorithm));
-      return verifier.check(verifier.at.map((index) => values![index]!));
+    check: ({ out }) => {
+      const values = numbersOf(out!);
+      const unwritten = values.findIndex((value) => Number.isNaN(value));
+      if (unwritten >= 0) return `element ${unwritten} of ${values.length} is NaN or not written`;
+      const verifier = verifierOf(work, pass, roundingFactor(algorithm), precision);
+      return verifier.check(verifier.at.map((index) => values[index]!));
     },
   };
 }
@@ -180,18 +211,19 @@ function recordSampled(
 }
 
 /** Operations with several outputs, or whose rows belong together: all of a part is checked. */
-function wholeWorkload(work: Exclude<Work, SampledWork>): Workload {
+function wholeWorkload(work: Exclude<Work, SampledWork>, precision: Precision): Workload {
+  const stored = storageOf(precision);
   switch (work.op) {
     case "softmax": {
       const { n, classes } = work;
       return {
-        tensors: { x: random([n, classes], SEEDS.x), y: empty([n, classes]) },
+        tensors: { x: random([n, classes], SEEDS.x, stored), y: empty([n, classes], "float32") },
         outputs: ["y"],
         record: (ctx, { x, y }) => {
           softmax(ctx, { x: x! }, y!);
         },
         check: ({ y }, { x }) =>
-          compare("y", y!, softmaxReference.softmax(Float64Array.from(x!), classes), 8),
+          compare("y", y!, softmaxReference.softmax(float64(x!), classes), 8),
       };
     }
     case "softmax_cross_entropy": {
@@ -199,11 +231,11 @@ function wholeWorkload(work: Exclude<Work, SampledWork>): Workload {
       const labels = Int32Array.from({ length: n }, (_, i) => i % classes);
       return {
         tensors: {
-          x: random([n, classes], SEEDS.x),
+          x: random([n, classes], SEEDS.x, stored),
           labels: { shape: [n], dtype: "int32", values: () => labels },
-          rowLoss: empty([n]),
+          rowLoss: empty([n], "float32"),
           correct: words(new Uint32Array(n)),
-          dx: empty([n, classes]),
+          dx: empty([n, classes], stored),
         },
         outputs: ["rowLoss", "dx"],
         record: (ctx, { x, labels, rowLoss, correct, dx }) => {
@@ -211,7 +243,7 @@ function wholeWorkload(work: Exclude<Work, SampledWork>): Workload {
           softmaxCrossEntropy(ctx, { x: x!, labels: labels! }, outputs);
         },
         check: ({ rowLoss, dx }, { x }) => {
-          const args = [Float64Array.from(x!), labels, undefined, classes] as const;
+          const args = [float64(x!), labels, undefined, classes] as const;
           const want = lossReference.softmaxCrossEntropy(...args);
           return compare("rowLoss", rowLoss!, want.rowLoss, 8) ?? compare("dx", dx!, want.dx, 8);
         },
@@ -270,32 +302,50 @@ function positive(values: Float32Array): Float32Array {
   return values;
 }
 
-function floats(shape: Shape, values: () => Float32Array): TensorSpec {
-  return { shape, dtype: "float32", values };
+type FloatType = "float32" | "float16";
+
+function floats(
+  shape: Shape,
+  values: () => Float32Array,
+  dtype: FloatType = "float32",
+): TensorSpec {
+  return { shape, dtype, values: () => (dtype === "float16" ? toFloat16(values()) : values()) };
 }
 
-function random(shape: Shape, seed: number): TensorSpec {
-  return floats(shape, () => randomValues(elementCount(shape), seed));
+function random(shape: Shape, seed: number, dtype: FloatType = "float32"): TensorSpec {
+  return floats(shape, () => randomValues(elementCount(shape), seed), dtype);
 }
 
 /** An output: what is not written stays NaN. */
-function empty(shape: Shape): TensorSpec {
-  return floats(shape, () => new Float32Array(elementCount(shape)).fill(NaN));
+function empty(shape: Shape, dtype: FloatType): TensorSpec {
+  return floats(shape, () => new Float32Array(elementCount(shape)).fill(NaN), dtype);
+}
+
+/** What a tensor holds; float16 comes as bits. */
+function numbersOf(values: TypedArray): Exclude<TypedArray, Uint16Array> {
+  return values instanceof Uint16Array ? fromFloat16(values) : values;
+}
+
+function float64(values: TypedArray): Float64Array {
+  return Float64Array.from(numbersOf(values));
 }
 
 function words(values: Uint32Array): TensorSpec {
   return { shape: [values.length], dtype: "uint32", values: () => values };
 }
 
-/** The first element that is off by more than `slack` times the bound of docs/numerics.md. */
+/** The first element that is off by more than `slack` times the bound of docs/numerics.md, and float16's rounding. */
 function compare(
   name: string,
-  got: TypedArray,
+  stored: TypedArray,
   { values, absSum, reduction }: Reference,
   slack: number,
 ): string | undefined {
+  const got = numbersOf(stored);
+  const isHalf = stored instanceof Uint16Array;
   for (let i = 0; i < values.length; i++) {
-    const bound = slack * 2 ** -23 * Math.sqrt(reduction) * absSum[i]!;
+    const rounding = isHalf ? float16Rounding(values[i]!) : 0;
+    const bound = slack * 2 ** -23 * Math.sqrt(reduction) * absSum[i]! + rounding;
     if (!(Math.abs(got[i]! - values[i]!) <= bound))
       return `wrong at ${name}[${i}]: expected ${values[i]!.toPrecision(7)} +- ${bound.toExponential(1)}, got ${got[i]!}`;
   }

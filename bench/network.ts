@@ -4,6 +4,7 @@
  */
 import type { ImageSet } from "../src/data/dataset.ts";
 import { conv2dGeometry, pool2dGeometry, type Conv2dGeometry } from "../src/geometry.ts";
+import { toFloat16 } from "../src/float16.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { softmax } from "../src/kernels/softmax.ts";
 import { stepState } from "../src/kernels/step_state.ts";
@@ -17,7 +18,7 @@ import { elementCount, type Shape } from "../src/tensor.ts";
 import { releaseImages, uploadImages } from "../src/train/images.ts";
 import { evaluationMatrices } from "../src/train/predict.ts";
 import { TrainingStep } from "../src/train/step.ts";
-import { ADAMAX, randomValues, SEEDS, type NetworkWork } from "./engine.ts";
+import { ADAMAX, randomValues, SEEDS, type NetworkWork, type Precision } from "./engine.ts";
 
 /** What a network is fed with; the same for every engine (see engine.ts). */
 export function networkInputs(work: NetworkWork): {
@@ -73,8 +74,12 @@ export interface StepLosses {
 }
 
 /** Runs two steps without dropout and compares the loss of the first and the last image with float64. */
-export async function verifyTraining(device: Device, work: NetworkWork): Promise<StepLosses> {
-  const run = await openTraining(device, work, false);
+export async function verifyTraining(
+  device: Device,
+  work: NetworkWork,
+  precision: Precision = "float32",
+): Promise<StepLosses> {
+  const run = await openTraining(device, work, precision, false);
   const rowLoss = device.tensor([work.n], "float32", "row losses");
   try {
     const program = await device.record("row losses", (ctx) => {
@@ -94,7 +99,7 @@ export async function verifyTraining(device: Device, work: NetworkWork): Promise
     const log = await device.readFloats(run.training.log);
     const [columns = 4] = run.training.log.shape.slice(1);
     const losses = [log[0]!, log[columns]!] as const;
-    return { losses, wrong: wrongLosses(work, rows, losses) };
+    return { losses, wrong: wrongLosses(work, precision, rows, losses) };
   } finally {
     device.release(rowLoss);
     run.close();
@@ -103,17 +108,18 @@ export async function verifyTraining(device: Device, work: NetworkWork): Promise
 
 function wrongLosses(
   work: NetworkWork,
+  precision: Precision,
   rows: Float32Array,
   [first, second]: readonly [number, number],
 ): string | undefined {
   const { labels } = networkInputs(work);
   for (const image of checkedImages(work.n)) {
     const wanted = -Math.log(probabilitiesOf(work, image)[labels[image]!]!);
-    if (!near(rows[image]!, wanted))
+    if (!near(rows[image]!, wanted, precision))
       return `wrong loss of image ${image}: expected ${wanted.toPrecision(6)}, got ${rows[image]!}`;
   }
   const mean = rows.reduce((sum, loss) => sum + loss, 0) / work.n;
-  if (!near(first, mean))
+  if (!near(first, mean, "float32"))
     return `wrong loss: expected the mean of the images' ${mean.toPrecision(6)}, got ${first}`;
   return second < first
     ? undefined
@@ -121,7 +127,10 @@ function wrongLosses(
 }
 
 /** Which rows of the probabilities are checked, as flat indices, and how. */
-export function inferenceVerifier(work: NetworkWork): {
+export function inferenceVerifier(
+  work: NetworkWork,
+  precision: Precision = "float32",
+): {
   readonly at: readonly number[];
   check: (values: ArrayLike<number>) => string | undefined;
 } {
@@ -132,7 +141,7 @@ export function inferenceVerifier(work: NetworkWork): {
     at: images.flatMap((image) => Array.from({ length: classes }, (_, c) => image * classes + c)),
     check: (values) => {
       const flat = wanted.flatMap((row) => [...row]);
-      const wrong = flat.findIndex((value, i) => !near(values[i]!, value));
+      const wrong = flat.findIndex((value, i) => !near(values[i]!, value, precision));
       return wrong < 0
         ? undefined
         : `wrong probability ${wrong % classes} of image ${images[Math.floor(wrong / classes)]!}: ` +
@@ -145,18 +154,31 @@ function checkedImages(n: number): number[] {
   return [...new Set([0, n - 1])];
 }
 
-/** Float32 through a dozen layers: a thousandth, measured at 1e-5. */
-function near(got: number, wanted: number): boolean {
-  return Math.abs(got - wanted) <= 1e-4 + 1e-3 * Math.abs(wanted);
+/** Through a dozen layers, of the value and beside it. */
+const TOLERANCES = {
+  /** Measured at 1e-5. */
+  float32: { relative: 1e-3, absolute: 1e-4 },
+  /** Each layer rounds its weights and its output by up to 2^-11: measured at 1e-3. */
+  mixed: { relative: 1e-2, absolute: 1e-3 },
+} as const;
+
+function near(got: number, wanted: number, precision: Precision): boolean {
+  const { relative, absolute } = TOLERANCES[precision];
+  return Math.abs(got - wanted) <= absolute + relative * Math.abs(wanted);
 }
 
 /** Opens inference; resolves with what times a number of runs. */
-export async function openInference(device: Device, work: NetworkWork): Promise<NetworkRun> {
+export async function openInference(
+  device: Device,
+  work: NetworkWork,
+  precision: Precision,
+): Promise<NetworkRun> {
   const model = modelOf(work, true);
-  await model.build(device, { seed: 1, batchSize: work.n });
+  await model.build(device, { seed: 1, batchSize: work.n, precision });
   const { bytes } = networkInputs(work);
   const pixels = Float32Array.from(bytes, (byte) => byte / 255);
-  const x = device.upload(pixels, [work.n, ...work.network.input], "images");
+  const stored = model.activationType === "float16" ? toFloat16(pixels) : pixels;
+  const x = device.upload(stored, [work.n, ...work.network.input], "images");
   const y = device.tensor([work.n, model.classCount], "float32", "probabilities");
   const program = await device.record("inference", (ctx) => {
     const last = model.forward(ctx, x, { training: false, seed: 0 }).outputs.at(-1) ?? x;
@@ -187,14 +209,23 @@ export interface NetworkRun {
 }
 
 /** Opens training with dropout. */
-export async function openTrainingStep(device: Device, work: NetworkWork): Promise<NetworkRun> {
-  const run = await openTraining(device, work, true);
+export async function openTrainingStep(
+  device: Device,
+  work: NetworkWork,
+  precision: Precision,
+): Promise<NetworkRun> {
+  const run = await openTraining(device, work, precision, true);
   return { ...run, answer: () => device.readFloats(run.training.log) };
 }
 
-async function openTraining(device: Device, work: NetworkWork, dropout: boolean) {
+async function openTraining(
+  device: Device,
+  work: NetworkWork,
+  precision: Precision,
+  dropout: boolean,
+) {
   const model = modelOf(work, dropout);
-  await model.build(device, { seed: 1, batchSize: work.n });
+  await model.build(device, { seed: 1, batchSize: work.n, precision });
   const { bytes, labels } = networkInputs(work);
   const [height, width, channels] = work.network.input;
   const set: ImageSet = {
@@ -231,13 +262,17 @@ async function openTraining(device: Device, work: NetworkWork, dropout: boolean)
 }
 
 /** Bytes that a network takes at least on the device, and its largest tensor, to refuse what cannot fit. */
-export function networkBytes({ op, n, network }: NetworkWork): {
+export function networkBytes(
+  { op, n, network }: NetworkWork,
+  precision: Precision,
+): {
   readonly total: number;
   readonly largest: number;
 } {
   const model = new Sequential(checkNetwork(network));
   const shapes = model.shapes();
-  const activations = shapes.map((shape) => 4 * n * elementCount(shape));
+  const size = precision === "mixed" ? 2 : 4;
+  const activations = shapes.map((shape) => size * n * elementCount(shape));
   const parameters = model.layers.flatMap((layer, i) =>
     layer.parameterSpecs(shapes[i] ?? []).map(({ shape }) => 4 * elementCount(shape)),
   );

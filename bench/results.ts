@@ -89,7 +89,7 @@ export function rowOf(
   ceilings: Ceilings,
 ): BenchRow {
   const { suite, name, work, pass, algorithm, precision } = task;
-  const { flops, bytes } = costOf(work, pass);
+  const { flops, bytes } = costOf(work, pass, precision);
   const { samplesMs, chosen, error } = measured;
   const sorted = samplesMs.toSorted((a, b) => a - b);
   const at = (quantile: number) => sorted[Math.round(quantile * (sorted.length - 1))] ?? null;

@@ -5,7 +5,7 @@ import { openDevice, type Device } from "../src/gpu/device.ts";
 import { prepareFolder } from "../src/folders.ts";
 import { measureCeilings } from "./ceilings.ts";
 import { CpuReference } from "./cpu.ts";
-import { PASSES, type Effort, type Engine, type PassName, type Precision } from "./engine.ts";
+import { PASSES, PRECISIONS, type Effort, type Engine, type PassName } from "./engine.ts";
 import { Tuningfork } from "./harness.ts";
 import {
   compareRuns,
@@ -130,7 +130,7 @@ function compareFiles(
 export function tasksOf(options: BenchOptions): SuiteTask[] {
   const ops = options.op?.map((op) => oneOf("op", op, OPS));
   const passes = options.pass?.map((pass) => oneOf("pass", pass, PASSES)) ?? PASSES;
-  const precision = precisionOf(options.precision);
+  const precision = oneOf("precision", options.precision, PRECISIONS);
   const cases = casesOf(options, ops);
   checkAlgorithm(options.algorithm, cases);
   const { name = "" } = options;
@@ -162,15 +162,6 @@ function casesOf({ suite, shape }: BenchOptions, ops: OpName[] | undefined): Sui
     cases.push(...(known ? suiteCases(known) : readSuite(name)));
   }
   return cases;
-}
-
-function precisionOf(text: string): Precision {
-  const precision = oneOf("precision", text, ["float32", "mixed"] as const);
-  if (precision === "mixed")
-    throw new Error(
-      "bench: --precision mixed: not built yet: kernels compute in float32; leave it out",
-    );
-  return precision;
 }
 
 function oneOf<const T extends string>(option: string, value: string, known: readonly T[]): T {

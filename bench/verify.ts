@@ -2,6 +2,7 @@
  * What answers must be: single elements recomputed on the host in float64, with the bound of docs/numerics.md. A peer's
  * answer is held to the same elements as ours.
  */
+import { float16Rounding, roundToFloat16 } from "../src/float16.ts";
 import { philox4x32, Random, seedWords } from "../src/random.ts";
 import {
   conv2dInputGradTerms,
@@ -23,6 +24,7 @@ import {
   type DenseWork,
   type MaxPool2dWork,
   type PassName,
+  type Precision,
   type Work,
 } from "./engine.ts";
 import { conv2dOf, pool2dOf } from "./work.ts";
@@ -73,13 +75,20 @@ export function operandsOf(
   return { inputs: w ? ["x", "w"] : ["x"], output: y };
 }
 
-/** The values of an operand, the same for every engine. */
+/** The values of an operand, the same for every engine; under mixed precision rounded to float16. */
 export function operandValues(
   work: SampledWork,
   name: "x" | "w" | "dy",
-): Float32Array<ArrayBuffer> {
+  precision: Precision = "float32",
+): Float32Array {
   const { x, w = [], y } = shapesOf(work);
-  return randomValues(elementCount({ x, w, dy: y }[name]), SEEDS[name]);
+  const values = randomValues(elementCount({ x, w, dy: y }[name]), SEEDS[name]);
+  return precision === "mixed" ? roundToFloat16(values) : values;
+}
+
+/** What a pass stores its answer as: weight gradients stay float32. */
+export function outputType(pass: PassName, precision: Precision): "float32" | "float16" {
+  return precision === "mixed" && pass !== "weightGrad" ? "float16" : "float32";
 }
 
 export interface Verifier {
@@ -95,18 +104,27 @@ const CHECKED_ELEMENTS = 24;
  * The check of a pass.
  * @param slack how many times the bound of a plain sum an element may be off: an algorithm that transforms its operands
  * (Winograd) rounds more often
+ * @param precision under mixed, what is stored as float16 may be off by its rounding, too
  */
-export function verifierOf(work: SampledWork, pass: PassName, slack = 1): Verifier {
+export function verifierOf(
+  work: SampledWork,
+  pass: PassName,
+  slack = 1,
+  precision: Precision = "float32",
+): Verifier {
   const { inputs, output } = operandsOf(work, pass);
-  const operands = Object.fromEntries(inputs.map((name) => [name, operandValues(work, name)]));
+  const operands = Object.fromEntries(
+    inputs.map((name) => [name, operandValues(work, name, precision)]),
+  );
+  const isHalf = outputType(pass, precision) === "float16";
   const at = checkedElements(elementCount(output));
   const wanted = at.map((index) => elementOf(work, pass, operands, index));
   return {
     at,
     check: (values) => {
       for (const [i, sample] of wanted.entries()) {
-        const bound = slack * boundOf(sample);
         const { value } = sample;
+        const bound = slack * boundOf(sample) + (isHalf ? float16Rounding(value) : 0);
         const got = values[i]!;
         if (!(Math.abs(got - value) <= bound))
           return `wrong at ${placeOf(at[i]!, output)}: expected ${value.toPrecision(7)} +- ${bound.toExponential(1)}, got ${got}`;

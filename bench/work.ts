@@ -16,6 +16,7 @@ import type {
   NetworkWork,
   Pads,
   PassName,
+  Precision,
   Task,
   Work,
 } from "./engine.ts";
@@ -82,42 +83,49 @@ export interface Cost {
 }
 
 /** What a pass costs at least: every algorithm is measured against the same. */
-export function costOf(work: Work, pass: PassName): Cost {
+export function costOf(work: Work, pass: PassName, precision: Precision = "float32"): Cost {
+  // An activation, or a weight as it is read; the weights' gradients and Adamax' tensors are float32 always.
+  const size = precision === "mixed" ? 2 : 4;
+  const weightSize = pass === "weightGrad" ? 4 : size;
   switch (work.op) {
     case "conv2d": {
       const { n, inH, inW, inC, kH, kW, outC, outH, outW } = conv2dOf(work);
       const filter = kH * kW * inC * outC;
       return {
         flops: 2 * n * outH * outW * filter,
-        bytes: 4 * (n * inH * inW * inC + filter + n * outH * outW * outC),
+        bytes: size * n * (inH * inW * inC + outH * outW * outC) + weightSize * filter,
       };
     }
     case "dense": {
       const { n, inC, outC } = work;
-      return { flops: 2 * n * inC * outC, bytes: 4 * (n * inC + inC * outC + n * outC) };
+      return {
+        flops: 2 * n * inC * outC,
+        bytes: size * n * (inC + outC) + weightSize * inC * outC,
+      };
     }
     case "max_pool2d": {
       const { n, inH, inW, c, kH, kW, outH, outW } = pool2dOf(work);
       const x = n * inH * inW * c;
       const y = n * outH * outW * c;
-      return { flops: y * kH * kW, bytes: 4 * (pass === "forward" ? x + y : 2 * x + y) };
+      return { flops: y * kH * kW, bytes: size * (pass === "forward" ? x + y : 2 * x + y) };
     }
     case "leaky_relu":
-      return { flops: work.count, bytes: 4 * work.count * (pass === "forward" ? 2 : 3) };
+      return { flops: work.count, bytes: size * work.count * (pass === "forward" ? 2 : 3) };
     case "dropout":
-      return { flops: work.count, bytes: 8 * work.count };
+      return { flops: work.count, bytes: 2 * size * work.count };
     case "adamax": // reads dw, w, m, u; writes w, m, u
       return { flops: 8 * work.count, bytes: 28 * work.count };
-    case "softmax":
+    case "softmax": // its answer is float32
+      return { flops: 5 * work.n * work.classes, bytes: (size + 4) * work.n * work.classes };
     case "softmax_cross_entropy":
-      return { flops: 5 * work.n * work.classes, bytes: 8 * work.n * work.classes };
+      return { flops: 5 * work.n * work.classes, bytes: 2 * size * work.n * work.classes };
     case "training_step":
     case "inference":
-      return networkCost(work);
+      return networkCost(work, precision);
   }
 }
 
-function networkCost(work: NetworkWork): Cost {
+function networkCost(work: NetworkWork, precision: Precision): Cost {
   const model = new Sequential(checkNetwork(work.network));
   const training = work.op === "training_step";
   const flops = (training ? trainingFlops(model) : forwardFlops(model)) * work.n;
@@ -129,7 +137,7 @@ function networkCost(work: NetworkWork): Cost {
         ? layer.op !== "softmax"
         : pass === "forward" && layer.op !== "softmax_cross_entropy",
     )
-    .reduce((sum, { layer, pass }) => sum + costOf(layer, pass).bytes, 0);
+    .reduce((sum, { layer, pass }) => sum + costOf(layer, pass, precision).bytes, 0);
   return { flops, bytes };
 }
 

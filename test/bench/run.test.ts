@@ -77,6 +77,10 @@ describe("bench/suites", () => {
     const { work } = suiteCases("paper").find(({ name }) => name === "conv2")!;
     for (const pass of PASSES_OF[work.op])
       expect(costOf(work, pass).flops).to.equal(2 * 32 * 96 * 96 * 64 * 5 * 5 * 32);
+    const [activations, weights] = [32 * 96 * 96 * (32 + 64), 5 * 5 * 32 * 64];
+    expect(costOf(work, "forward").bytes).to.equal(4 * (activations + weights));
+    expect(costOf(work, "forward", "mixed").bytes).to.equal(2 * (activations + weights));
+    expect(costOf(work, "weightGrad", "mixed").bytes).to.equal(2 * activations + 4 * weights);
   });
 
   it("deepbench has the shapes of its list, e.g. DeepSpeech's first layer", () => {
@@ -162,6 +166,15 @@ describe("bench/harness", () => {
       });
 
   for (const [op, work] of Object.entries(works))
+    it(`${op}: verified under mixed precision`, async function () {
+      if (!device().hasFloat16) this.skip();
+      const pass = PASSES_OF[work.op].at(-1)!;
+      const ours = new Tuningfork(device());
+      const { error } = await ours.time(taskOf(work, { pass, precision: "mixed" }), EFFORT);
+      expect(error).to.equal(undefined);
+    });
+
+  for (const [op, work] of Object.entries(works))
     it(`${op}: the float64 reference is timed too, or says that it has none`, async () => {
       for (const pass of PASSES_OF[work.op]) {
         const { samplesMs, error } = await new CpuReference().time(taskOf(work, { pass }));
@@ -190,6 +203,17 @@ describe("bench/harness", () => {
   it("says which algorithm cannot run here, before anything runs", () => {
     const ours = new Tuningfork(device());
     expect(ours.problem(taskOf(CONV, { algorithm: "gemm_1x1" }))).to.match(/3x3/);
+  });
+
+  it("says that an adapter has no float16, before anything runs", () => {
+    const mock = device() as { hasFloat16: boolean };
+    const has = mock.hasFloat16;
+    mock.hasFloat16 = false;
+    const problems = [CONV, works["inference"]!].map((work) =>
+      new Tuningfork(device()).problem(taskOf(work, { precision: "mixed" })),
+    );
+    mock.hasFloat16 = has;
+    for (const problem of problems) expect(problem).to.match(/needs shader-f16/);
   });
 
   it("says which shape is too large, before anything runs", () => {

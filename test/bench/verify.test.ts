@@ -1,7 +1,8 @@
 import { expect } from "chai";
-import type { Conv2dWork, MaxPool2dWork, PassName } from "../../bench/engine.ts";
+import type { Conv2dWork, MaxPool2dWork, PassName, Precision } from "../../bench/engine.ts";
 import { operandValues, operandsOf, verifierOf, type SampledWork } from "../../bench/verify.ts";
 import { conv2dOf, PASSES_OF, pool2dOf } from "../../bench/work.ts";
+import { roundToFloat16 } from "../../src/float16.ts";
 import * as conv from "../../src/reference/conv2d.ts";
 import * as dense from "../../src/reference/dense.ts";
 import * as pool from "../../src/reference/max_pool2d.ts";
@@ -26,9 +27,9 @@ const POOL: MaxPool2dWork = {
 const DENSE = { op: "dense", n: 3, inC: 11, outC: 4 } as const;
 
 /** The whole answer, by the reference that the kernels are tested against. */
-function answerOf(work: SampledWork, pass: PassName): Reference {
+function answerOf(work: SampledWork, pass: PassName, precision?: Precision): Reference {
   const [a, b] = operandsOf(work, pass).inputs.map((name) =>
-    Float64Array.from(operandValues(work, name)),
+    Float64Array.from(operandValues(work, name, precision)),
   ) as [Float64Array, Float64Array];
   if (work.op === "conv2d") {
     if (pass === "forward") return conv.conv2d(a, b, undefined, conv2dOf(work));
@@ -54,6 +55,19 @@ describe("bench/verify", () => {
           .to.include(0)
           .and.to.include(values.length - 1);
         expect(check(at.map((index) => Math.fround(values[index]!)))).to.equal(undefined);
+      });
+
+      it(`${work.op} ${pass}: under mixed precision allows what float16 rounds, in what is stored so`, () => {
+        const { values } = answerOf(work, pass, "mixed");
+        const { at, check } = verifierOf(work, pass, 1, "mixed");
+        const exact = at.map((index) => values[index]!);
+        expect(check(exact.map(Math.fround))).to.equal(undefined);
+        const rounded = check([...roundToFloat16(exact)]);
+        if (pass === "weightGrad") expect(rounded).to.match(/^wrong at/);
+        else expect(rounded).to.equal(undefined);
+        expect(check(exact.map((value) => value + 0.002 * Math.abs(value) + 1e-6))).to.match(
+          /^wrong at/,
+        );
       });
 
       it(`${work.op} ${pass}: finds an element that is off by a thousandth, and one that is NaN`, () => {
