@@ -3,13 +3,14 @@
 // ih,iw through kh,kw, is never stored, and is gathered tile by tile. wT[k,ci] = w[kh,kw,ci,co].
 // dy: [n,outH,outW,outC] NHWC, w: [kH,kW,inC,outC] HWIO, dx: [n,inH,inW,inC] NHWC.
 // One workgroup computes a tile of TILE_M pixels by TILE_N channels, one invocation THREAD_M by THREAD_N of it in
-// registers. Writes dx (=). conv2d_input_grad.wgsl is the same without tiles.
+// registers. With a stride, tiles are of pixels of one phase (lib/phase.wgsl), whose sums have only the taps through which
+// they are read. Writes dx (=). conv2d_input_grad.wgsl is the same without tiles.
 // Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored (f32 or f16: tiles and sums are f32).
-// lib: index
+// lib: index, phase
 
 // Four neighbouring channels come in one load; the wrapper says so where outC is a multiple of 4.
 override VEC_K: bool = false;
-// Any stride above 1: without, two divisions a load fall away.
+// Any stride above 1: without, there is one phase of all pixels and taps.
 override STRIDED: bool = true;
 
 const WG_SIZE = LANES_M * LANES_N;
@@ -37,6 +38,8 @@ struct Params {
   dilationW: i32,
   padTop: i32,
   padLeft: i32,
+  tapStepH: i32, // see lib/phase.wgsl
+  tapStepW: i32,
 }
 
 // dy4 and w4 show dy and w in fours; without VEC_K they are not read.
@@ -51,6 +54,12 @@ struct Params {
 var<workgroup> a_tile: array<vec4f, TILE_K * A_STRIDE>;
 var<workgroup> b_tile: array<vec4f, TILE_K * B_STRIDE>;
 
+// What this workgroup computes: rows and columns phase_h, phase_h + strideH, ... and phase_w, phase_w + strideW, ...
+var<private> phase_h = 0;
+var<private> phase_w = 0;
+var<private> rows: Phase;
+var<private> columns: Phase;
+
 // An input pixel, counted from the corner of the padding.
 struct Pixel {
   n: i32,
@@ -58,7 +67,7 @@ struct Pixel {
   column: i32,
 }
 
-// A column of a: where in the filter, how far that is in x, and which channel.
+// A column of a: where in the filter (-1 past its end), how far that is in x, and which channel.
 struct Tap {
   index: i32,
   dh: i32,
@@ -68,34 +77,46 @@ struct Tap {
 
 fn pixel_at(m: i32) -> Pixel {
   let p = params;
-  let row = m / p.inW;
-  let n = row / p.inH;
+  let row = m / columns.pixels;
+  let n = row / rows.pixels;
   // Past the last pixel: so far above dy that every load gives 0.
-  let ih = select(row - n * p.inH, -0x40000000, n >= p.n);
-  return Pixel(n, ih + p.padTop, m - row * p.inW + p.padLeft);
+  let ih = select((row - n * rows.pixels) * p.strideH + phase_h, -0x40000000, n >= p.n);
+  return Pixel(n, ih + p.padTop, (m - row * columns.pixels) * p.strideW + phase_w + p.padLeft);
+}
+
+// Where in dx a pixel of the phase lies.
+fn dx_pixel(m: i32) -> i32 {
+  if (!STRIDED) {
+    return m;
+  }
+  let row = m / columns.pixels;
+  let n = row / rows.pixels;
+  let ih = (row - n * rows.pixels) * params.strideH + phase_h;
+  return (n * params.inH + ih) * params.inW + (m - row * columns.pixels) * params.strideW + phase_w;
 }
 
 fn tap_at(k: i32) -> Tap {
   let tap = k / params.outC;
-  let kh = tap / params.kW;
-  let kw = tap - kh * params.kW;
+  let row = tap / columns.taps;
+  let kh = rows.first + row * params.tapStepH;
+  let kw = columns.first + (tap - row * columns.taps) * params.tapStepW;
   // Past the last tap: so far down that every load gives 0.
-  let dh = select(kh * params.dilationH, 0x20000000, kh >= params.kH);
-  return Tap(tap, dh, kw * params.dilationW, k - tap * params.outC);
+  let past = row >= rows.taps;
+  let dh = select(kh * params.dilationH, 0x20000000, past);
+  return Tap(select(kh * params.kW + kw, -1, past), dh, kw * params.dilationW, k - tap * params.outC);
 }
 
 // The element of dy that reads a pixel through a tap, or -1 where there is none.
 fn dy_index(pixel: Pixel, tap: Tap) -> i32 {
-  let rows = pixel.row - tap.dh;
-  let columns = pixel.column - tap.dw;
-  var oh = rows;
-  var ow = columns;
-  if (STRIDED) {
-    oh = rows / params.strideH;
-    ow = columns / params.strideW;
+  let row = pixel.row - tap.dh;
+  let column = pixel.column - tap.dw;
+  var oh = row;
+  var ow = column;
+  if (STRIDED) { // these divide, by the choice of taps
+    oh = row / params.strideH;
+    ow = column / params.strideW;
   }
-  let read = rows >= 0 && oh < params.outH && columns >= 0 && ow < params.outW &&
-    (!STRIDED || (oh * params.strideH == rows && ow * params.strideW == columns));
+  let read = row >= 0 && oh < params.outH && column >= 0 && ow < params.outW;
   return select(-1, ((pixel.n * params.outH + oh) * params.outW + ow) * params.outC + tap.co, read);
 }
 
@@ -111,7 +132,7 @@ fn load_dy4(pixel: Pixel, tap: Tap) -> vec4f {
 
 // The element of w for a tap, or -1 outside.
 fn w_index(ci: i32, tap: Tap) -> i32 {
-  let inside = ci < params.inC && tap.index < params.kH * params.kW;
+  let inside = ci < params.inC && tap.index >= 0;
   return select(-1, (tap.index * params.inC + ci) * params.outC + tap.co, inside);
 }
 
@@ -127,10 +148,11 @@ fn load_w4(ci: i32, tap: Tap) -> vec4f {
 
 // Writes four channels of a row of the product, as far as they exist.
 fn store_dx4(m: i32, ci: i32, value: vec4f) {
-  if (m < params.n * params.inH * params.inW) {
+  if (m < params.n * rows.pixels * columns.pixels) {
+    let first = dx_pixel(m) * params.inC + ci;
     #unroll c 4
     if (ci + $c < params.inC) {
-      dx[m * params.inC + ci + $c] = Stored(value[$c]);
+      dx[first + $c] = Stored(value[$c]);
     }
     #end
   }
@@ -142,10 +164,30 @@ fn main(
   @builtin(num_workgroups) num_workgroups: vec3u,
   @builtin(local_invocation_index) local_index: u32,
 ) {
-  let m_count = params.n * params.inH * params.inW;
-  let k_count = params.kH * params.kW * params.outC;
-  let tiles_n = (params.inC + TILE_N - 1) / TILE_N;
-  let tile = i32(workgroup_index(workgroup_id, num_workgroups));
+  let p = params;
+  let tiles_n = (p.inC + TILE_N - 1) / TILE_N;
+  var tile = i32(workgroup_index(workgroup_id, num_workgroups));
+  var row_phase = Phase(p.inH, 0, p.kH);
+  var column_phase = Phase(p.inW, 0, p.kW);
+  if (STRIDED) {
+    // As many tiles for each phase as the first has, which is the largest.
+    let most = p.n * ((p.inH + p.strideH - 1) / p.strideH) * ((p.inW + p.strideW - 1) / p.strideW);
+    let phase_tiles = (most + TILE_M - 1) / TILE_M * tiles_n;
+    let phase = tile / phase_tiles;
+    tile -= phase * phase_tiles;
+    if (phase >= p.strideH * p.strideW) {
+      return;
+    }
+    phase_h = phase / p.strideW;
+    phase_w = phase % p.strideW;
+    row_phase = phase_of(phase / p.strideW, p.inH, p.kH, p.strideH, p.dilationH, p.padTop, p.tapStepH);
+    column_phase = phase_of(phase % p.strideW, p.inW, p.kW, p.strideW, p.dilationW, p.padLeft, p.tapStepW);
+  }
+  // Copies: the compiler takes no loop with a barrier for uniform that goes by private variables.
+  rows = row_phase;
+  columns = column_phase;
+  let m_count = p.n * row_phase.pixels * column_phase.pixels;
+  let k_count = row_phase.taps * column_phase.taps * p.outC;
   let m_base = tile / tiles_n * TILE_M;
   let n_base = tile % tiles_n * TILE_N;
   if (m_base >= m_count) {

@@ -2,7 +2,8 @@
 // channels, K = (kh, kw, channel). Output pixel (oh, ow) reads, for tap (kh, kw), the input pixel at
 //   ih = (oh * strideH + originH + kh * stepH) / UP_H where that divides and lies inside, iw likewise.
 // Forward: origin = -pad, step = dilation, UP = 1. Input gradient: x is dy, w has its channel axes exchanged, stride = 1,
-// origin = pad, step = -dilation, UP = the convolution's stride.
+// origin = pad, step = -dilation, UP = the convolution's stride; a workgroup takes pixels of one phase (lib/phase.wgsl),
+// and only the taps for which that divides.
 // x: [n,inH,inW,inC] NHWC, w: [kH,kW,inC,outC] HWIO, b: [outC], y: [n,outH,outW,outC]; inC and outC are multiples of 4.
 // x and w lie as Stored, y as YStored, each f32 or f16; b and all sums are f32.
 //
@@ -12,7 +13,7 @@
 // as much as 50 multiply-adds, from workgroup memory or at an address that all lanes share no less; a shuffle is one
 // instruction. All multiply-adds of one accumulator stand together, so that it is fetched and stored once a turn; larger
 // tiles than these overflow the instruction cache. Writes y (=).
-// lib: index
+// lib: index, phase
 
 enable subgroups;
 
@@ -37,6 +38,8 @@ struct Params {
   originW: i32,
   stepH: i32,
   stepW: i32,
+  tapStepH: i32, // see lib/phase.wgsl
+  tapStepW: i32,
   biasCount: i32,
 }
 
@@ -59,9 +62,30 @@ fn main(
   let in_quads = p.inC / 4;
   let out_quads = p.outC / 4;
   let tiles_n = (out_quads + LANES_N - 1) / LANES_N;
-  let tile = i32(workgroup_index(workgroup_id, num_workgroups));
+  var tile = i32(workgroup_index(workgroup_id, num_workgroups));
+  var pixels = p.pixels;
+  var phase_h = 0;
+  var phase_w = 0;
+  var rows = Phase(p.outH, 0, p.kH);
+  var columns = Phase(p.outW, 0, p.kW);
+  if (UP_H * UP_W > 1) {
+    // As many tiles for each phase as the first has, which is the largest.
+    let n = p.pixels / (p.outH * p.outW);
+    let most = n * ((p.outH + UP_H - 1) / UP_H) * ((p.outW + UP_W - 1) / UP_W);
+    let phase_tiles = (most + 4 * LANES - 1) / (4 * LANES) * tiles_n;
+    let phase = tile / phase_tiles;
+    tile -= phase * phase_tiles;
+    if (phase >= UP_H * UP_W) {
+      return;
+    }
+    phase_h = phase / UP_W;
+    phase_w = phase % UP_W;
+    rows = phase_of(phase_h, p.outH, p.kH, UP_H, -p.stepH, p.originH, p.tapStepH);
+    columns = phase_of(phase_w, p.outW, p.kW, UP_W, -p.stepW, p.originW, p.tapStepW);
+    pixels = n * rows.pixels * columns.pixels;
+  }
   let tile_m = tile / tiles_n;
-  if (tile_m * (4 * LANES) >= p.pixels) {
+  if (tile_m * (4 * LANES) >= pixels) {
     return;
   }
   let lane = i32(local_index);
@@ -74,20 +98,19 @@ fn main(
 
   // The four pixels that this lane loads, and where their receptive fields start.
   #unroll r 4
-  let pixel$r = min(group_pixel + 4 * lane_n + $r, p.pixels - 1);
-  let image$r = pixel$r / (p.outH * p.outW);
-  let h$r = ((pixel$r / p.outW) % p.outH) * p.strideH + p.originH;
-  let w$r = (pixel$r % p.outW) * p.strideW + p.originW;
+  let pixel$r = min(group_pixel + 4 * lane_n + $r, pixels - 1);
+  let image$r = pixel$r / (rows.pixels * columns.pixels);
+  let h$r = (((pixel$r / columns.pixels) % rows.pixels) * UP_H + phase_h) * p.strideH + p.originH;
+  let w$r = ((pixel$r % columns.pixels) * UP_W + phase_w) * p.strideW + p.originW;
   #end
 
   var acc: array<vec4f, ROWS>;
-  for (var kh = 0; kh < p.kH; kh++) {
-    for (var kw = 0; kw < p.kW; kw++) {
+  for (var kh = rows.first; kh < p.kH; kh += p.tapStepH) {
+    for (var kw = columns.first; kw < p.kW; kw += p.tapStepW) {
       #unroll r 4
       let up_h$r = h$r + kh * p.stepH;
       let up_w$r = w$r + kw * p.stepW;
-      let inside$r = up_h$r >= 0 && up_h$r < p.inH * UP_H && up_h$r % UP_H == 0 &&
-        up_w$r >= 0 && up_w$r < p.inW * UP_W && up_w$r % UP_W == 0;
+      let inside$r = up_h$r >= 0 && up_h$r < p.inH * UP_H && up_w$r >= 0 && up_w$r < p.inW * UP_W;
       let start$r = select(0, ((image$r * p.inH + up_h$r / UP_H) * p.inW + up_w$r / UP_W) * in_quads, inside$r);
       #end
       let w_start = (kh * p.kW + kw) * p.inC * out_quads + w_quad;
@@ -125,12 +148,23 @@ fn main(
   if (quad < out_quads) {
     #unroll lane LANES_N
       #unroll r 4
-      if (group_pixel + 4 * $lane + $r < p.pixels) {
+      if (group_pixel + 4 * $lane + $r < pixels) {
         let value = acc[4 * $lane + $r] + bias;
-        y[(group_pixel + 4 * $lane + $r) * out_quads + quad] =
-          vec4<YStored>(select(LEAKY_SLOPE * value, value, value > vec4f()));
+        let pixel = y_pixel(group_pixel + 4 * $lane + $r, rows, columns, phase_h, phase_w);
+        y[pixel * out_quads + quad] = vec4<YStored>(select(LEAKY_SLOPE * value, value, value > vec4f()));
       }
       #end
     #end
   }
+}
+
+// Where in y a pixel of a phase lies.
+fn y_pixel(pixel: i32, rows: Phase, columns: Phase, phase_h: i32, phase_w: i32) -> i32 {
+  if (UP_H * UP_W == 1) {
+    return pixel;
+  }
+  let row = pixel / columns.pixels;
+  let n = row / rows.pixels;
+  let oh = (row - n * rows.pixels) * UP_H + phase_h;
+  return (n * params.outH + oh) * params.outW + (pixel - row * columns.pixels) * UP_W + phase_w;
 }

@@ -111,6 +111,19 @@ export function conv2dParams(geometry: Conv2dGeometry): Record<string, number> {
 }
 
 /**
+ * After how many taps, along the height and the width, it repeats which of them read an input pixel: with strides, a
+ * pixel is read through every so many only.
+ */
+export function tapSteps(g: Conv2dGeometry): { tapStepH: number; tapStepW: number } {
+  return {
+    tapStepH: g.strideH / gcd(g.strideH, g.dilationH),
+    tapStepW: g.strideW / gcd(g.strideW, g.dilationW),
+  };
+}
+
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
+/**
  * Sizes of pooling x [n,inH,inW,c] NHWC.
  * @param op names the operation in errors
  * @throws ShapeError for a rank, size, stride or padding that makes no pooling

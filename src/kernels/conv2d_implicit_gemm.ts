@@ -4,7 +4,7 @@
  */
 import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
-import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
+import { conv2dParams, tapSteps, type Conv2dGeometry } from "../geometry.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dImplementation } from "./conv2d.ts";
 import { bindableAs } from "./repack.ts";
@@ -114,19 +114,21 @@ function conv2dInputGradImplicitGemm(
   tile: GemmTile | undefined,
 ): void {
   const { n, inH, inW, inC, outC, strideH, strideW } = geometry;
-  const { tiles, ...shape } = tiling(n * inH * inW, inC, tile);
+  const phases = strideH * strideW;
+  const pixels = n * ceilDiv(inH, strideH) * ceilDiv(inW, strideW);
+  const { tiles, ...shape } = tiling(pixels, inC, tile, phases);
   ctx.dispatch({
     label: `conv2dInputGrad ${dx.label}`,
     shader: "conv2d_input_grad_implicit_gemm",
     constants: {
       ...shape,
       VEC_K: outC % 4 === 0,
-      STRIDED: strideH > 1 || strideW > 1,
+      STRIDED: phases > 1,
       Stored: storedType(dy),
     },
     tensors: [dy, vec4View(ctx, dy), w, vec4View(ctx, w), dx],
-    params: conv2dParams(geometry),
-    workgroups: grid1d(ctx.device, tiles),
+    params: { ...conv2dParams(geometry), ...tapSteps(geometry) },
+    workgroups: grid1d(ctx.device, tiles * phases),
   });
 }
 

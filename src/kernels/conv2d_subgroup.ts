@@ -4,7 +4,7 @@
  */
 import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
-import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
+import { conv2dParams, tapSteps, type Conv2dGeometry } from "../geometry.ts";
 import { elementCount, reshape, sameMemory, type DType, type Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dPass } from "./conv2d.ts";
 import { repack, roundUp4 } from "./repack.ts";
@@ -51,8 +51,7 @@ export function conv2dSubgroup(
     originW: -g.padLeft,
     stepH: g.dilationH,
     stepW: g.dilationW,
-    upH: 1,
-    upW: 1,
+    ...{ upH: 1, upW: 1, tapStepH: 1, tapStepW: 1 },
   });
   freeCopies(ctx, [xPacked, x], [wPacked, w]);
 }
@@ -71,17 +70,20 @@ export function conv2dInputGradSubgroup(
   const dyPacked = packChannels(ctx, dy);
   const wPacked = packFilter(ctx, w, unfolded(g), true);
   const label = `conv2dInputGrad ${dx.label}`;
-  const rows = { strideH: 1, originH: g.padTop, stepH: -g.dilationH, upH: g.strideH };
+  const { tapStepH, tapStepW } = tapSteps(g);
+  const rows = { strideH: 1, originH: g.padTop, stepH: -g.dilationH, upH: g.strideH, tapStepH };
   const inputs = { x: dyPacked, w: wPacked };
   if (unfolds(g)) {
     const xC = roundUp4(g.kW * g.inC);
     const taps = ctx.scratch([g.n, g.inH, g.outW, xC], "float32", `${dx.label} unfolded`);
-    gather(ctx, label, inputs, taps, { ...rows, strideW: 1, originW: 0, stepW: 0, upW: 1 });
+    gather(ctx, label, inputs, taps, {
+      ...{ ...rows, strideW: 1, originW: 0, stepW: 0, upW: 1, tapStepW: 1 },
+    });
     fold(ctx, taps, g, dx);
     ctx.free(taps);
   } else {
     const columns = { strideW: 1, originW: g.padLeft, stepW: -g.dilationW, upW: g.strideW };
-    gather(ctx, label, inputs, dx, { ...rows, ...columns });
+    gather(ctx, label, inputs, dx, { ...rows, ...columns, tapStepW });
   }
   freeCopies(ctx, [dyPacked, dy], [wPacked, w]);
 }
@@ -96,6 +98,8 @@ interface Taps {
   readonly stepW: number;
   readonly upH: number;
   readonly upW: number;
+  readonly tapStepH: number;
+  readonly tapStepW: number;
 }
 
 /** y from packed x and w; y itself may have any number of channels. */
@@ -111,6 +115,7 @@ function gather(
   const [n = 0, outH = 0, outW = 0, yC = 0] = y.shape;
   const lanes = subgroupLanes(ctx.device, outC);
   const pixels = n * outH * outW;
+  const phasePixels = n * ceilDiv(outH, upH) * ceilDiv(outW, upW);
   const yPacked =
     yC === outC ? y : ctx.scratch([n, outH, outW, outC], y.dtype, `${y.label} packed`);
   ctx.dispatch({
@@ -128,7 +133,7 @@ function gather(
     },
     tensors: [x, w, b ?? w, yPacked],
     params: { pixels, inH, inW, inC, kH, kW, outC, outH, outW, ...taps, biasCount: yC },
-    workgroups: grid1d(ctx.device, subgroupTiles(lanes, pixels, outC)),
+    workgroups: grid1d(ctx.device, upH * upW * subgroupTiles(lanes, phasePixels, outC)),
   });
   if (yPacked === y) return;
   const from = { row: outC, rows: pixels, columns: outC };

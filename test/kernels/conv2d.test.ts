@@ -39,6 +39,10 @@ const SMALL_CASES: readonly Conv2dCase[] = [
   { x: [2, 4, 9, 3], w: [1, 7, 3, 4], padding: "same" },
   { x: [2, 7, 8, 3], w: [3, 3, 3, 4], strides: 3 },
   { x: [1, 7, 8, 4], w: [2, 3, 4, 4], strides: [2, 3], dilations: [3, 2], padding: "same" },
+  // Strides that leave input pixels which no tap reaches, and a stride beyond the input.
+  { x: [1, 7, 6, 4], w: [2, 3, 4, 8], strides: 2, dilations: 2, padding: "same" },
+  { x: [2, 5, 6, 8], w: [1, 1, 8, 4], strides: 2 },
+  { x: [1, 5, 2, 4], w: [3, 2, 4, 4], strides: [4, 3] },
   { x: [2, 3, 2, 3], w: [5, 5, 3, 4], padding: "same" },
   {
     x: [2, 5, 6, 2],
@@ -62,6 +66,7 @@ const SMALL_CASES: readonly Conv2dCase[] = [
 /** Sizes at, and one off, the tiles of 64 or 128 rows, 32 or 64 columns and 16 along k; then a product of many tiles. */
 const LARGE_CASES: readonly Conv2dCase[] = [
   { x: [2, 9, 9, 8], w: [6, 6, 8, 32], padding: "same" },
+  { x: [3, 15, 14, 8], w: [3, 3, 8, 36], strides: 2, padding: "same" },
   { x: [2, 10, 9, 8], w: [3, 3, 8, 12], dilations: 2, padding: "same" },
   { x: [1, 7, 9, 17], w: [1, 1, 17, 63] },
   { x: [1, 8, 8, 16], w: [1, 1, 16, 64] },
