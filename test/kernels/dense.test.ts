@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { roundToFloat16, toFloat16 } from "../../src/float16.ts";
 import type { Context } from "../../src/gpu/context.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import {
@@ -17,7 +18,7 @@ import type { Shape, Tensor } from "../../src/tensor.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
 import { dot, expectGradient } from "../../src/testing/differences.ts";
-import { expectLeaky } from "../support/leaky.ts";
+import { expectLeaky, leakyReference } from "../support/leaky.ts";
 import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
 
@@ -52,6 +53,17 @@ const WINDOW_CASES: { sizes: Case; windows: number }[] = [
   { sizes: { n: 70, inC: 128, outC: 48 }, windows: 6 },
 ];
 
+const FLOAT16_CASES: Case[] = [
+  { n: 1, inC: 1, outC: 1 },
+  { n: 3, inC: 257, outC: 65 },
+  { n: 2, inC: 2304, outC: 64 }, // sums in splits
+];
+/** Windows of w; of w and of the batch, whose sums in float32 take more of them than x. */
+const FLOAT16_WINDOW_CASES: Case[] = [
+  { n: 5, inC: 300, outC: 63 },
+  { n: 140, inC: 128, outC: 80 },
+];
+
 const title = ({ n, inC, outC }: Case) => `x=[${n},${inC}] w=[${inC},${outC}]`;
 
 const inputs = ({ n, inC, outC }: Case) => ({
@@ -64,17 +76,19 @@ const inputs = ({ n, inC, outC }: Case) => ({
 /** Uploads the inputs, runs one kernel, releases them. */
 async function run(
   device: Device,
-  values: Record<string, [Float32Array, Shape]>,
+  values: Record<string, [Float32Array | Uint16Array, Shape]>,
   shape: Shape,
   encode: (ctx: Context, tensors: Record<string, Tensor>, out: Tensor) => void,
+  dtype: "float32" | "float16" = "float32",
 ): Promise<Float32Array> {
   const tensors = Object.fromEntries(
     Object.entries(values).map(([name, [data, size]]) => [name, device.upload(data, size, name)]),
   );
   try {
-    return await runKernel(device, shape, (ctx, out) => {
+    const record = (ctx: Context, out: Tensor) => {
       encode(ctx, tensors, out);
-    });
+    };
+    return await runKernel(device, shape, record, dtype);
   } finally {
     device.release(...Object.values(tensors));
   }
@@ -129,18 +143,72 @@ const referenceForward = (sizes: Case, hasBias: boolean) => {
   return reference.dense(toFloat64(x), toFloat64(w), hasBias ? toFloat64(b) : undefined, sizes);
 };
 
+function skipWithoutSubgroups(
+  context: Mocha.Context,
+  device: Device,
+  algorithm: DenseAlgorithm,
+): void {
+  if (algorithm !== "subgroup" || device.subgroupSize > 0) return;
+  console.log("      skipped: this adapter has no subgroups of one fixed size");
+  context.skip();
+}
+
+/** The three passes of a case whose activations and weights are float16. */
+function checkFloat16(device: () => Device, sizes: Case, algorithm: DenseAlgorithm): void {
+  const { n, inC, outC } = sizes;
+  it(`float16 ${title(sizes)}`, async function () {
+    if (!device().hasFloat16) this.skip();
+    skipWithoutSubgroups(this, device(), algorithm);
+    const { b } = inputs(sizes);
+    const [x, w, dy] = [inputs(sizes).x, inputs(sizes).w, inputs(sizes).dy].map(roundToFloat16) as [
+      Float32Array,
+      Float32Array,
+      Float32Array,
+    ];
+    const stored = "float16";
+    const tensors = {
+      x: [toFloat16(x), [n, inC]],
+      w: [toFloat16(w), [inC, outC]],
+      dy: [toFloat16(dy), [n, outC]],
+      b: [b, [outC]],
+    } satisfies Record<string, [Float32Array | Uint16Array, Shape]>;
+    const y = await run(
+      device(),
+      tensors,
+      [n, outC],
+      (ctx, t, out) => {
+        dense(ctx, { x: t["x"]!, w: t["w"]!, b: t["b"] }, { algorithm, leakySlope: 0.3 }, out);
+      },
+      stored,
+    );
+    const want = reference.dense(toFloat64(x), toFloat64(w), toFloat64(b), sizes);
+    expectClose(y, leakyReference(want, 0.3), [n, outC], { stored });
+    const dx = await run(
+      device(),
+      tensors,
+      [n, inC],
+      (ctx, t, out) => {
+        denseInputGrad(ctx, { dy: t["dy"]!, w: t["w"]! }, { algorithm }, out);
+      },
+      stored,
+    );
+    const wantDx = reference.denseInputGrad(toFloat64(dy), toFloat64(w), sizes);
+    expectClose(dx, wantDx, [n, inC], { stored });
+    const dw = await run(device(), tensors, [inC, outC], (ctx, t, out) => {
+      denseWeightGrad(ctx, { x: t["x"]!, dy: t["dy"]! }, { algorithm }, out);
+    });
+    const wantDw = reference.denseWeightGrad(toFloat64(x), toFloat64(dy), sizes);
+    expectClose(dw, wantDw, [inC, outC]);
+  });
+}
+
 /** The three passes of one case against the reference, and what every backward kernel must be. */
 function checkCase(device: () => Device, sizes: Case, algorithm: DenseAlgorithm): void {
   const { n, inC, outC } = sizes;
-  const skipWithoutSubgroups = (context: Mocha.Context): void => {
-    if (algorithm !== "subgroup" || device().subgroupSize > 0) return;
-    console.log("      skipped: this adapter has no subgroups of one fixed size");
-    context.skip();
-  };
 
   for (const hasBias of [false, true])
     it(`forward ${title(sizes)}${hasBias ? " b" : ""}`, async function () {
-      skipWithoutSubgroups(this);
+      skipWithoutSubgroups(this, device(), algorithm);
       const y = await forward(device(), sizes, hasBias, algorithm);
       expectClose(y, referenceForward(sizes, hasBias), [n, outC]);
       const again = await forward(device(), sizes, hasBias, algorithm);
@@ -149,7 +217,7 @@ function checkCase(device: () => Device, sizes: Case, algorithm: DenseAlgorithm)
     });
 
   it(`input gradient ${title(sizes)}`, async function () {
-    skipWithoutSubgroups(this);
+    skipWithoutSubgroups(this, device(), algorithm);
     const { w, dy } = inputs(sizes);
     const want = reference.denseInputGrad(toFloat64(dy), toFloat64(w), sizes);
     expectClose(await inputGrad(device(), sizes, dy, algorithm), want, [n, inC]);
@@ -157,7 +225,7 @@ function checkCase(device: () => Device, sizes: Case, algorithm: DenseAlgorithm)
   });
 
   it(`weight gradient ${title(sizes)}`, async function () {
-    skipWithoutSubgroups(this);
+    skipWithoutSubgroups(this, device(), algorithm);
     const { x, dy } = inputs(sizes);
     const want = reference.denseWeightGrad(toFloat64(x), toFloat64(dy), sizes);
     expectClose(await weightGrad(device(), sizes, dy, algorithm), want, [inC, outC]);
@@ -186,11 +254,13 @@ for (const algorithm of DENSE_ALGORITHMS) {
   describe(`dense, algorithm ${algorithm}`, () => {
     const device = useDevice();
     for (const sizes of CASES) checkCase(device, sizes, algorithm);
+    for (const sizes of FLOAT16_CASES) checkFloat16(device, sizes, algorithm);
   });
 
   describe(`dense, algorithm ${algorithm}, tensors larger than one binding`, () => {
     const device = useDevice({ maxBindingBytes: WINDOW_BYTES });
     for (const { sizes } of WINDOW_CASES) checkCase(device, sizes, algorithm);
+    for (const sizes of FLOAT16_WINDOW_CASES) checkFloat16(device, sizes, algorithm);
   });
 }
 

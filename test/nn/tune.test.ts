@@ -9,6 +9,7 @@ import { CONV2D_ALGORITHMS } from "../../src/kernels/conv2d.ts";
 import { Sequential } from "../../src/nn/model.ts";
 import {
   choicesFile,
+  describeOperation,
   loadChoices,
   saveChoices,
   tuneOperation,
@@ -18,8 +19,8 @@ import {
 import { useDevice } from "../support/device.ts";
 import { TINY } from "../support/tiny.ts";
 
-const conv = (n: number, pass: Operation["pass"] = "forward"): Operation => ({
-  op: "conv2d",
+const conv = (n: number, pass: Operation["pass"] = "forward") => ({
+  op: "conv2d" as const,
   pass,
   sizes: { ...conv2dGeometry([n, 8, 8, 4], [3, 3, 4, 8], { padding: "same" }) },
 });
@@ -39,6 +40,17 @@ describe("Choices", () => {
     expect(choices.algorithmFor(conv(32, "input_grad"))).to.equal(undefined);
     expect(choices.asked).to.have.length(5);
     expect(new Choices(choices.entries()).algorithmFor(conv(30))).to.equal("winograd");
+  });
+
+  it("tells float16 from float32, whose names are as they were before there were others", () => {
+    const half = { ...conv(32), dtype: "float16" } as const;
+    const choices = new Choices([[operationKey(conv(32)), "winograd"]]);
+    expect(choices.algorithmFor({ ...conv(32), dtype: "float32" })).to.equal("winograd");
+    expect(choices.algorithmFor(half)).to.equal(undefined);
+    choices.set(half, "subgroup");
+    expect(choices.algorithmFor({ ...conv(30), dtype: "float16" })).to.equal("subgroup");
+    expect(operationKey(conv(32))).to.match(/^conv2d forward inH=8 .* n=32$/);
+    expect(describeOperation(half)).to.equal(`${describeOperation(conv(32))}, float16`);
   });
 });
 
@@ -75,6 +87,20 @@ describe("the autotuner", () => {
     for (const pass of ["forward", "input_grad", "weight_grad"] as const) {
       const { trials } = await tuneOperation(device(), { op: "dense", pass, sizes });
       expect(trials.map(({ algorithm }) => algorithm)).to.include.members(["direct", "tiled"]);
+      expect(trials.filter(({ note }) => note?.startsWith("WRONG"))).to.deep.equal([]);
+    }
+  });
+
+  it("tries the algorithms of float16 with tensors of that type", async function () {
+    if (!device().hasFloat16) this.skip();
+    const dtype = "float16";
+    const operations: Operation[] = [
+      { ...conv(2, "weight_grad"), dtype },
+      { op: "dense", pass: "forward", sizes: { n: 4, inC: 20, outC: 12 }, dtype },
+    ];
+    for (const operation of operations) {
+      const { trials } = await tuneOperation(device(), operation);
+      expect(trials.filter(({ ms }) => ms !== undefined)).not.to.be.empty;
       expect(trials.filter(({ note }) => note?.startsWith("WRONG"))).to.deep.equal([]);
     }
   });
