@@ -8,7 +8,7 @@ import type { Program } from "../gpu/program.ts";
 import { stepState } from "../kernels/step_state.ts";
 import type { Layer, LayerPass, Parameter } from "../nn/layer.ts";
 import { layerLabel } from "../nn/shapes.ts";
-import { elementCount, formatShape, type Shape, type Tensor } from "../tensor.ts";
+import { elementCount, formatShape, sameMemory, type Shape, type Tensor } from "../tensor.ts";
 import { indexOf } from "./close.ts";
 import { guarded, GuardedScratch, isUnwritten, unwritten, type Guarded } from "./guarded.ts";
 import { sameBits } from "./kernel.ts";
@@ -124,7 +124,7 @@ export async function runLayer(
           message: `"${own.tensor.label}" ${formatShape(own.tensor.shape)}: a kernel wrote outside it; return where the index is past the end`,
         });
     for (const [key, own] of inputs) {
-      if (key === "dy" || dx?.buffer === own.tensor.buffer) continue;
+      if (key === "dy" || (dx && sameMemory(dx, own.tensor))) continue;
       const { words } = await own.inspect();
       const values = before.get(key);
       if (values && !sameBits(new Float32Array(words.buffer), values))
@@ -282,7 +282,7 @@ export async function forwardOf(
           offsetBytes: outputs.offsetBytes + 4 * slot * length,
           shape: y.shape,
         });
-        if (y.buffer !== input.buffer) ctx.free(y);
+        if (!sameMemory(y, input)) ctx.free(y);
       });
     })
     .finally(() => {
