@@ -39,7 +39,7 @@ export interface MatrixAdapter {
 
 /**
  * The largest matrices of float16 with float32 sums that an adapter lists and our shaders can be built with: subgroups of
- * one size, four of them to a workgroup, and sizes that are multiples of 8 and divide 32. Undefined where there are none.
+ * one size, four of them to a workgroup, and sizes of 8 or 16. Undefined where there are none.
  */
 export function findSubgroupMatrix(adapter: MatrixAdapter): SubgroupMatrix | undefined {
   const { features, limits, info } = adapter;
@@ -49,7 +49,7 @@ export function findSubgroupMatrix(adapter: MatrixAdapter): SubgroupMatrix | und
   // Dawn wants full subgroups of the largest size; our tiles want to know it.
   if (lanes === 0 || lanes !== subgroupMaxSize) return undefined;
   if (4 * lanes > limits.maxComputeInvocationsPerWorkgroup) return undefined;
-  const fits = (size: number): boolean => size % 8 === 0 && 32 % size === 0;
+  const fits = (size: number): boolean => size === 8 || size === 16;
   const [best] = [...subgroupMatrixConfigs]
     .filter(
       ({ componentType, resultComponentType, M, N, K }) =>

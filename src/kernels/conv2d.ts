@@ -46,6 +46,13 @@ import {
   conv2dWeightGradSubgroupSplits,
 } from "./conv2d_subgroup.ts";
 import {
+  conv2dInputGradSubgroupMatrix,
+  conv2dSubgroupMatrix,
+  conv2dSubgroupMatrixUnsupported,
+  conv2dWeightGradSubgroupMatrix,
+  conv2dWeightGradSubgroupMatrixSplits,
+} from "./conv2d_subgroup_matrix.ts";
+import {
   conv2dInputGradWinograd,
   conv2dWeightGradWinograd,
   conv2dWinograd,
@@ -62,6 +69,7 @@ export const CONV2D_ALGORITHMS = [
   "implicit_gemm_128x64",
   "implicit_gemm_128x128",
   "subgroup",
+  "subgroup_matrix",
   "gemm_1x1",
   "winograd",
 ] as const;
@@ -141,6 +149,13 @@ const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Conv2dImplementation>> =
     weightGradSplits: conv2dWeightGradSubgroupSplits,
     weightGrad: conv2dWeightGradSubgroup,
   },
+  subgroup_matrix: {
+    unsupported: conv2dSubgroupMatrixUnsupported,
+    forward: conv2dSubgroupMatrix,
+    inputGrad: conv2dInputGradSubgroupMatrix,
+    weightGradSplits: conv2dWeightGradSubgroupMatrixSplits,
+    weightGrad: conv2dWeightGradSubgroupMatrix,
+  },
   gemm_1x1: {
     unsupported: conv2dGemmUnsupported,
     forward: conv2dGemm,
@@ -180,8 +195,8 @@ export function conv2dUnsupported(
 }
 
 /**
- * The algorithm for a geometry on this device: one that was measured, if `choices` has it. A 1x1 kernel is a matrix
- * product. Otherwise GPUs share tiles through workgroup memory; software adapters run that several times slower than
+ * The algorithm for a geometry on this device: one that was measured, if `choices` has it. Products of float16 go to
+ * tensor cores, where there are any and eight channels come in one load. A 1x1 kernel is a matrix product. Otherwise GPUs share tiles through workgroup memory; software adapters run that several times slower than
  * values broadcast within a subgroup, and 2x2, 3x3 and 5x5 kernels between many channels faster still by Winograd's.
  */
 export function chooseConv2dAlgorithm(
@@ -195,6 +210,8 @@ export function chooseConv2dAlgorithm(
   const measured = choices?.algorithmFor({ op: "conv2d", pass, sizes: { ...geometry }, dtype });
   const known = CONV2D_ALGORITHMS.find((algorithm) => algorithm === measured);
   if (known && can(known)) return known;
+  const tensorCores = device.subgroupMatrix?.emulated === false;
+  if (tensorCores && geometry.inC % 8 === 0 && can("subgroup_matrix")) return "subgroup_matrix";
   if (can("gemm_1x1")) return "gemm_1x1";
   if (!prefersSubgroups(device) || !can("subgroup")) return "implicit_gemm";
   return winogradPays(geometry) && can("winograd") ? "winograd" : "subgroup";

@@ -1,0 +1,195 @@
+// Gradient of a convolution's input as a matrix product by subgroup matrices (tensor cores): dx = a * wT as in
+// conv2d_input_grad_implicit_gemm.wgsl, with M = n*inH*inW pixels, N = inC and K = kH*kW*outC, the rows of a gathered from
+// dy tile by tile.
+// dy: [n,outH,outW,outC] NHWC, w: [kH,kW,inC,outC] HWIO, dx: [n,inH,inW,inC] NHWC, all float16; sums are float32. inC and
+// outC are multiples of 8.
+// Tiles, subgroups and constants are those of conv2d_subgroup_matrix.wgsl, but that b lies in columns of wT: w has the
+// channels of K side by side. Writes dx (=).
+// lib: index, subgroup_matrix
+
+enable f16, subgroups;
+
+// Any stride above 1: without, two divisions a load fall away.
+override STRIDED: bool = true;
+
+const WG_SIZE = LANES * SUBGROUPS_M * SUBGROUPS_N;
+const TILE_M = SUBGROUPS_M * ROWS * MATRIX_M;
+const TILE_N = SUBGROUPS_N * COLS * MATRIX_N;
+const K8 = TILE_K / 8;
+// One element more than a row needs, so that eight rows, which a matrix loads at once, do not meet in the same banks.
+const A_STRIDE = K8 + 1;
+const B_STRIDE = K8 + 1;
+const SUMS_STRIDE = TILE_N / 4 + 1;
+const A_SIZE = TILE_M * A_STRIDE;
+const B_SIZE = TILE_N * B_STRIDE;
+const SUMS_SIZE = SUBGROUPS_M * MATRIX_M * SUMS_STRIDE;
+
+struct Params {
+  n: i32,
+  inH: i32,
+  inW: i32,
+  inC: i32,
+  kH: i32,
+  kW: i32,
+  outC: i32,
+  outH: i32,
+  outW: i32,
+  strideH: i32,
+  strideW: i32,
+  dilationH: i32,
+  dilationW: i32,
+  padTop: i32,
+  padLeft: i32,
+}
+
+// dy8 and w8 show dy and w with eight channels an element.
+@group(0) @binding(0) var<storage, read> dy8: array<vec4u>;
+@group(0) @binding(1) var<storage, read> w8: array<vec4u>;
+@group(0) @binding(2) var<storage, read_write> dx: array<vec4h>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+// First the operands, a as [TILE_M][TILE_K] and b as [TILE_N][TILE_K], eight float16 an element; in the end the sums of
+// a row of matrices of each subgroup, [SUBGROUPS_M * MATRIX_M][TILE_N], four float32 an element.
+var<workgroup> tiles: array<vec4u, max(A_SIZE + B_SIZE, SUMS_SIZE)>;
+
+// An input pixel, counted from the corner of the padding.
+struct Pixel {
+  n: i32,
+  row: i32,
+  column: i32,
+}
+
+// A column of a: where in the filter, how far that is in x, and which channel.
+struct Tap {
+  index: i32,
+  dh: i32,
+  dw: i32,
+  co: i32,
+}
+
+fn pixel_at(m: i32) -> Pixel {
+  let p = params;
+  let row = m / p.inW;
+  let n = row / p.inH;
+  // Past the last pixel: so far above dy that every load gives 0.
+  let ih = select(row - n * p.inH, -0x40000000, n >= p.n);
+  return Pixel(n, ih + p.padTop, m - row * p.inW + p.padLeft);
+}
+
+fn tap_at(k: i32) -> Tap {
+  let tap = k / params.outC;
+  let kh = tap / params.kW;
+  let kw = tap - kh * params.kW;
+  // Past the last tap: so far down that every load gives 0.
+  let dh = select(kh * params.dilationH, 0x20000000, kh >= params.kH);
+  return Tap(tap, dh, kw * params.dilationW, k - tap * params.outC);
+}
+
+// The element of dy that reads a pixel through a tap, or -1 where there is none.
+fn dy_index(pixel: Pixel, tap: Tap) -> i32 {
+  let rows = pixel.row - tap.dh;
+  let columns = pixel.column - tap.dw;
+  var oh = rows;
+  var ow = columns;
+  if (STRIDED) {
+    oh = rows / params.strideH;
+    ow = columns / params.strideW;
+  }
+  let read = rows >= 0 && oh < params.outH && columns >= 0 && ow < params.outW &&
+    (!STRIDED || (oh * params.strideH == rows && ow * params.strideW == columns));
+  return select(-1, ((pixel.n * params.outH + oh) * params.outW + ow) * params.outC + tap.co, read);
+}
+
+fn load_dy8(pixel: Pixel, tap: Tap) -> vec4u {
+  let i = dy_index(pixel, tap);
+  return select(vec4u(), dy8[max(i, 0) / 8], i >= 0);
+}
+
+fn load_w8(ci: i32, tap: Tap) -> vec4u {
+  let inside = ci < params.inC && tap.index < params.kH * params.kW;
+  let i = select(0, (tap.index * params.inC + ci) * params.outC + tap.co, inside);
+  return select(vec4u(), w8[i / 8], inside);
+}
+
+@compute @workgroup_size(WG_SIZE)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) local_index: u32,
+  @builtin(subgroup_id) subgroup_id: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let m_count = params.n * params.inH * params.inW;
+  let k_count = params.kH * params.kW * params.outC;
+  let tiles_n = (params.inC + TILE_N - 1) / TILE_N;
+  let tile = i32(workgroup_index(workgroup_id, num_workgroups));
+  let m_base = tile / tiles_n * TILE_M;
+  let n_base = tile % tiles_n * TILE_N;
+  if (m_base >= m_count) {
+    return;
+  }
+  let invocation = i32(local_index);
+  let subgroup_m = i32(subgroup_id) / SUBGROUPS_N * ROWS * MATRIX_M;
+  let subgroup_n = i32(subgroup_id) % SUBGROUPS_N * COLS * MATRIX_N;
+
+  // Each invocation gathers from the same pixels in every slice, and the same columns of K of both matrices; invocations
+  // side by side, neighbouring channels.
+  let k8 = invocation % K8;
+  let row = invocation / K8;
+  #unroll i LOADS_A
+  let pixel_$i = pixel_at(m_base + row + $i * (WG_SIZE / K8));
+  #end
+
+  var sums: array<Sums, ROWS * COLS>;
+  for (var k_base = -TILE_K; k_base < k_count; k_base += TILE_K) {
+    let tap = tap_at(k_base + TILE_K + k8 * 8);
+    #unroll i LOADS_A
+    let a_$i = load_dy8(pixel_$i, tap);
+    #end
+    #unroll i LOADS_B
+    let b_$i = load_w8(n_base + row + $i * (WG_SIZE / K8), tap);
+    #end
+    if (k_base >= 0) {
+      for (var k = 0; k < TILE_K; k += MATRIX_K) {
+        #unroll i ROWS
+        let left_$i = left_of_rows((subgroup_m + $i * MATRIX_M) * A_STRIDE + k / 8);
+        #end
+        #unroll j COLS
+        let right_$j = right_of_columns(A_SIZE + (subgroup_n + $j * MATRIX_N) * B_STRIDE + k / 8);
+        #end
+        #unroll i ROWS
+        #unroll j COLS
+        sums[$i * COLS + $j] = multiply_add(left_$i, right_$j, sums[$i * COLS + $j], lane);
+        #end
+        #end
+      }
+    }
+    workgroupBarrier();
+    #unroll i LOADS_A
+    tiles[(row + $i * (WG_SIZE / K8)) * A_STRIDE + k8] = a_$i;
+    #end
+    #unroll i LOADS_B
+    tiles[A_SIZE + (row + $i * (WG_SIZE / K8)) * B_STRIDE + k8] = b_$i;
+    #end
+    workgroupBarrier();
+  }
+
+  // Lanes do not know which of the sums they hold: these go through workgroup memory, a row of matrices at a time.
+  #unroll i ROWS
+  #unroll j COLS
+  store_sums(subgroup_m / ROWS * SUMS_STRIDE + (subgroup_n + $j * MATRIX_N) / 4, sums[$i * COLS + $j], lane);
+  #end
+  workgroupBarrier();
+  for (var e = invocation; e < SUBGROUPS_M * MATRIX_M * (TILE_N / 4); e += WG_SIZE) {
+    let sums_row = e / (TILE_N / 4);
+    let column = e % (TILE_N / 4) * 4;
+    let m = m_base + (sums_row / MATRIX_M * ROWS + $i) * MATRIX_M + sums_row % MATRIX_M;
+    let ci = n_base + column;
+    if (m < m_count && ci < params.inC) {
+      let value = bitcast<vec4f>(tiles[sums_row * SUMS_STRIDE + column / 4]);
+      dx[(m * params.inC + ci) / 4] = vec4h(value);
+    }
+  }
+  workgroupBarrier();
+  #end
+}

@@ -1,0 +1,241 @@
+import { expect } from "chai";
+import { compilePipeline } from "../../src/gpu/pipeline.ts";
+import type { Context, Dispatch } from "../../src/gpu/context.ts";
+import type { Device } from "../../src/gpu/device.ts";
+import { loadShader } from "../../src/gpu/shader.ts";
+import { findSubgroupMatrix, SUBGROUP_MATRIX } from "../../src/gpu/subgroup_matrix.ts";
+import { conv2dGeometry } from "../../src/geometry.ts";
+import {
+  chooseConv2dAlgorithm,
+  conv2d,
+  conv2dInputGrad,
+  conv2dUnsupported,
+  conv2dWeightGrad,
+  type Conv2dPass,
+} from "../../src/kernels/conv2d.ts";
+import type { Shape, Tensor } from "../../src/tensor.ts";
+import { expectPass, nameOf, PASSES, prepare, type Conv2dCase } from "../support/conv2d.ts";
+import { useDevice } from "../support/device.ts";
+import { leakyReference } from "../support/leaky.ts";
+import { expectClose } from "../../src/testing/close.ts";
+
+const algorithm = "subgroup_matrix";
+const ALL = ["forward", "input_grad", "weight_grad"] as const;
+/** As NVIDIA's adapters list them. */
+const NVIDIA = { m: 16, n: 16, k: 16, lanes: 32, emulated: false };
+
+/**
+ * Odd numbers of pixels, taps and channels, sizes one off the emulated tiles of 32 by 32 and 64 by 16 and 16 along the
+ * sum. Few kinds of shaders, since each takes a software adapter seconds to compile: outC above 16 with a bias, up to 16
+ * without; inC a multiple of 8 in these and none in the last.
+ */
+const CASES: readonly Conv2dCase[] = [
+  { x: [1, 3, 11, 8], w: [1, 1, 8, 24] },
+  { x: [2, 5, 7, 24], w: [3, 2, 24, 40], padding: "same" },
+  {
+    x: [1, 8, 6, 40],
+    w: [2, 3, 40, 32],
+    dilations: [3, 2],
+    padding: [
+      [0, 3],
+      [2, 1],
+    ],
+  },
+  { x: [3, 5, 13, 8], w: [3, 3, 8, 16], padding: "same", bias: false },
+  { x: [1, 13, 5, 16], w: [2, 3, 16, 8], padding: "same", bias: false },
+];
+const STRIDED: Conv2dCase = { x: [2, 7, 9, 24], w: [3, 3, 24, 8], strides: [2, 3], bias: false };
+const ODD_CHANNELS: readonly Conv2dCase[] = [
+  { x: [1, 1, 1, 1], w: [1, 1, 1, 24] },
+  { x: [2, 7, 9, 3], w: [3, 5, 3, 40], strides: [3, 2], padding: "same" },
+  { x: [1, 9, 8, 17], w: [2, 2, 17, 24], dilations: 2 },
+];
+
+/** One pass against the reference; forward, where there is a bias there is a leaky ReLU too, in the same shader. */
+async function expectRight(device: Device, pass: Conv2dPass, test: Conv2dCase): Promise<void> {
+  const p = prepare(test, "float16");
+  const want = PASSES[pass].want(p);
+  if (pass !== "forward") {
+    await expectPass(device, pass, p, want, { algorithm });
+    return;
+  }
+  const leakySlope = p.b ? 0.3 : 1;
+  const y = await PASSES.forward.run(device, p, { ...p.sizes, algorithm, leakySlope }, p.dy);
+  expectClose(y, leakyReference(want, leakySlope), p.yShape, { stored: "float16" });
+}
+
+describe("conv2d by subgroup matrices, emulated", function () {
+  this.timeout(120_000);
+  // Rows, columns and depth differ in every pair of tile and matrix, as do the matrices in a tile.
+  const device = useDevice({ emulateSubgroupMatrix: { m: 16, n: 8, k: 8 } });
+
+  for (const pass of ALL) {
+    const odd = pass === "input_grad" ? [STRIDED] : ODD_CHANNELS;
+    for (const test of [...CASES, ...odd])
+      it(`${pass} ${nameOf(test)}`, async function () {
+        if (!device().subgroupMatrix) this.skip();
+        await expectRight(device(), pass, test);
+      });
+  }
+
+  it("forward and weight_grad with a stride", async function () {
+    if (!device().subgroupMatrix) this.skip();
+    for (const pass of ["forward", "weight_grad"] as const)
+      await expectRight(device(), pass, STRIDED);
+  });
+
+  it("sums the pixels of a weight gradient in parts", async function () {
+    if (!device().subgroupMatrix) this.skip();
+    const many: Conv2dCase = { x: [2, 23, 31, 8], w: [3, 3, 8, 24], padding: "same" };
+    await expectRight(device(), "weight_grad", many);
+  });
+
+  it("is never chosen", function () {
+    const g = conv2dGeometry([1, 8, 8, 64], [3, 3, 64, 64]);
+    for (const pass of ALL)
+      expect(chooseConv2dAlgorithm(device(), g, pass, { dtype: "float16" })).not.to.equal(
+        algorithm,
+      );
+  });
+});
+
+describe("conv2d by subgroup matrices, lower than wide", function () {
+  this.timeout(120_000);
+  const device = useDevice({ emulateSubgroupMatrix: { m: 8, n: 16, k: 16 } });
+
+  for (const pass of ALL)
+    it(`${pass} ${nameOf(CASES[1]!)}`, async function () {
+      if (!device().subgroupMatrix) this.skip();
+      await expectRight(device(), pass, CASES[1]!);
+    });
+});
+
+/** A device that says of itself what the choice and the wrappers ask, and does nothing. */
+function pretended(subgroupMatrix: Device["subgroupMatrix"]): Device {
+  const device: Pick<Device, "subgroupMatrix" | "subgroupSize" | "maxBindingBytes"> = {
+    subgroupMatrix,
+    subgroupSize: 32,
+    maxBindingBytes: 2 ** 27,
+  };
+  const shown = {
+    maxComputeInvocationsPerWorkgroup: 1024,
+    maxComputeWorkgroupsPerDimension: 65_535,
+    minStorageBufferOffsetAlignment: 256,
+  };
+  const summary = { software: false, class: "hardware" };
+  return { ...device, limits: shown, summary } as unknown as Device;
+}
+
+/** What a pass would dispatch on a device. */
+function dispatches(device: Device, pass: Conv2dPass, test: Conv2dCase): Dispatch[] {
+  const g = conv2dGeometry(test.x, test.w, test);
+  const recorded: Dispatch[] = [];
+  const tensor = (shape: Shape, dtype: Tensor["dtype"], label: string): Tensor => ({
+    ...{ shape, dtype, label, offsetBytes: 0 },
+    buffer: {} as GPUBuffer,
+  });
+  const ctx: Context = {
+    device,
+    dispatch: (dispatch) => recorded.push(dispatch),
+    copy: () => undefined,
+    scratch: tensor,
+    free: () => undefined,
+  };
+  const x = tensor(test.x, "float16", "x");
+  const w = tensor(test.w, pass === "weight_grad" ? "float32" : "float16", "w");
+  const y = tensor([g.n, g.outH, g.outW, g.outC], "float16", "y");
+  const b = test.bias === false ? undefined : tensor([g.outC], "float32", "b");
+  if (pass === "forward") conv2d(ctx, { x, w, b }, test, y);
+  else if (pass === "input_grad") conv2dInputGrad(ctx, { dy: y, w }, test, x);
+  else conv2dWeightGrad(ctx, { x, dy: y }, test, w);
+  return recorded.filter(({ shader }) => shader.includes(algorithm));
+}
+
+describe("conv2d by subgroup matrices, on tensor cores", () => {
+  const layer: Conv2dCase = { x: [2, 24, 24, 64], w: [3, 3, 64, 64], padding: "same" };
+
+  it("is chosen for float16, eight channels at a time", () => {
+    const gpu = pretended(NVIDIA);
+    const chosen = (inC: number, outC: number, dtype: "float16" | "float32" = "float16") =>
+      chooseConv2dAlgorithm(gpu, conv2dGeometry([1, 8, 8, inC], [3, 3, inC, outC]), "forward", {
+        dtype,
+      });
+    expect(chosen(64, 64)).to.equal(algorithm);
+    expect(chosen(8, 8)).to.equal(algorithm);
+    expect(chosen(64, 64, "float32")).to.equal("implicit_gemm");
+    expect(chosen(3, 64)).to.equal("implicit_gemm");
+    expect(chosen(64, 12)).to.equal("implicit_gemm");
+  });
+
+  it("says why it cannot run", () => {
+    const why = (
+      device: Device,
+      inC: number,
+      outC: number,
+      pass: Conv2dPass = "forward",
+      dtype: "float16" | "float32" = "float16",
+    ) => {
+      const g = conv2dGeometry([1, 8, 8, inC], [3, 3, inC, outC]);
+      return conv2dUnsupported(device, g, pass, algorithm, dtype);
+    };
+    const gpu = pretended(NVIDIA);
+    expect(why(gpu, 3, 8)).to.equal(undefined);
+    expect(why(gpu, 8, 8, "forward", "float32")).to.contain("the tensors are float32");
+    expect(why(gpu, 8, 12)).to.equal("outC is 12, no multiple of 8");
+    expect(why(gpu, 3, 8, "input_grad")).to.equal("inC is 3, no multiple of 8");
+    expect(why(pretended(undefined), 8, 8)).to.contain("no subgroup matrices");
+  });
+
+  // Dawn's null backend computes nothing, but its compiler checks all that it would be asked to compute.
+  it("compiles", async function () {
+    const { create, globals } = await import("webgpu");
+    Object.assign(globalThis, globals);
+    const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
+    const adapter = await gpu.requestAdapter();
+    if (!adapter?.features.has(SUBGROUP_MATRIX)) this.skip();
+    const device = await adapter.requestDevice({
+      requiredFeatures: [SUBGROUP_MATRIX as GPUFeatureName, "subgroups", "shader-f16"],
+    });
+    for (const config of [NVIDIA, { ...NVIDIA, n: 8 }, { ...NVIDIA, m: 8 }])
+      for (const test of [
+        layer,
+        { ...layer, x: [32, 96, 96, 64] },
+        { ...layer, w: [3, 3, 64, 32] },
+      ])
+        for (const pass of ALL) {
+          const [dispatch] = dispatches(pretended(config), pass, test);
+          const { shader, constants = {} } = dispatch!;
+          await compilePipeline(device, loadShader(shader, constants), constants);
+        }
+    device.destroy();
+    expect(gpu).not.to.equal(undefined); // and kept alive to here: devices do not outlive it
+  });
+});
+
+describe("findSubgroupMatrix", () => {
+  const config = (M: number, N: number, K: number, result = "f32") => ({
+    ...{ componentType: "f16", resultComponentType: result, M, N, K },
+  });
+  const adapter = (
+    configs: ReturnType<typeof config>[],
+    { min = 32, max = 32, missing = "" } = {},
+  ) => ({
+    features: { has: (name: string) => name !== missing },
+    limits: { maxComputeInvocationsPerWorkgroup: 256 },
+    info: { subgroupMinSize: min, subgroupMaxSize: max, subgroupMatrixConfigs: configs },
+  });
+  const nvidia = [config(16, 16, 16, "f16"), config(16, 8, 16), config(16, 16, 16)];
+
+  it("takes the largest with float32 sums", () => {
+    expect(findSubgroupMatrix(adapter(nvidia))).to.deep.equal(NVIDIA);
+  });
+
+  it("takes none that the shaders cannot be built with", () => {
+    expect(findSubgroupMatrix(adapter([config(16, 16, 16, "f16")]))).to.equal(undefined);
+    expect(findSubgroupMatrix(adapter([config(16, 16, 4), config(32, 8, 8)]))).to.equal(undefined);
+    expect(findSubgroupMatrix(adapter(nvidia, { min: 8 }))).to.equal(undefined);
+    expect(findSubgroupMatrix(adapter(nvidia, { min: 128, max: 128 }))).to.equal(undefined);
+    for (const missing of [SUBGROUP_MATRIX, "subgroups", "shader-f16"])
+      expect(findSubgroupMatrix(adapter(nvidia, { missing }))).to.equal(undefined);
+  });
+});
