@@ -35,17 +35,23 @@ function lines({ heads, rows, left }: TextTable): string[] {
 
 /** Wall time, and what it consists of. */
 export function summaryLines(profile: Profile): string[] {
-  const { wallMs, busyMs, idleMs, gpuMs, steps, step, ceilings, memory } = profile;
+  const { wallMs, busyMs, idleMs, steps, step, ceilings, memory } = profile;
   const share = (ms: number) => `${percent(ms / wallMs)} of wall time`;
-  const gpu = `${fixed(gpuMs / steps)} ms a step in dispatches and copies`;
   return [
     `wall time     ${fixed(wallMs)} ms: ${steps} x "${step}", ${fixed(wallMs / steps)} ms a step`,
-    `GPU           busy ${fixed(busyMs)} ms, ${share(busyMs)}; idle ${fixed(idleMs)} ms, ${share(idleMs)}; ${gpu}`,
+    `GPU           busy ${fixed(busyMs)} ms, ${share(busyMs)}; idle ${fixed(idleMs)} ms, ${share(idleMs)}`,
+    sumLine(profile),
     `memory        ${formatBytes(memory.peakLiveBytes)} in tensors, ${formatBytes(memory.peakAllocatedBytes)} in buffers, at most`,
     ceilings
       ? `ceilings      ${ceilings.gflops.toFixed(1)} GFLOP/s, ${ceilings.gbps.toFixed(1)} GB/s, measured just before`
       : "ceilings      not measured",
   ];
+}
+
+/** What the rows of a table add up to, beside wall time: the two are measured apart. */
+export function sumLine({ wallMs, gpuMs, idleMs, steps }: Profile): string {
+  const parts = `${fixed(gpuMs / steps)} ms a step in dispatches and copies + ${fixed(idleMs / steps)} ms idle`;
+  return `sum           ${parts} = ${percent((gpuMs + idleMs) / wallMs)} of wall time`;
 }
 
 /** The cells of a row of time and work, after its name. */

@@ -12,6 +12,7 @@ import {
   idleTable,
   percent,
   rowTable,
+  sumLine,
   type TextTable,
 } from "./format.ts";
 import { lifeTable, stepMemory, stepMemoryChart } from "./step_memory.ts";
@@ -63,6 +64,7 @@ export async function profilePage(
 <h1>${escapeXml(title)}</h1>
 <p class="muted">${escapeXml(contextLine(profile))}</p>
 <dl>${facts.map(([name, value, note]) => `<div><dt>${name}</dt><dd><b>${value}</b>${note}</dd></div>`).join("")}</dl>
+<p class="muted">${escapeXml(sumLine(profile).replace(/^sum +/, "Sum of the tables below: "))}</p>
 ${sections.map(([heading, html]) => `<section><h2>${heading}</h2>\n${html}\n</section>`).join("\n")}
 <p class="muted">${escapeXml(clockLine(profile))} Beside this file: <code>trace.json</code> for Perfetto (ui.perfetto.dev, which keeps it in the browser) or chrome://tracing, and <code>profile.json</code> for <code>tuningfork profile --diff</code>.</p>
 </body>
