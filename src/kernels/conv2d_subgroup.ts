@@ -141,7 +141,7 @@ function gather(
   ctx.free(yPacked);
 }
 
-/** Bytes of x and dy that one split of the weight gradient reads; its workgroups find them in the cache. */
+/** Bytes of x and dy, counted as float32, that one split of the weight gradient reads; its workgroups find them in the cache. */
 const SPLIT_BYTES = 4 * 1024 * 1024;
 /** Workgroups that keep the cores evenly busy. */
 const WANTED_WORKGROUPS = 32;
