@@ -53,8 +53,7 @@ export async function diagnose(): Promise<Diagnosis> {
     cpus: os.availableParallelism(),
   };
   try {
-    // Dawn shows its experimental features, subgroup matrices among them, only with this toggle.
-    const { adapter, summary } = await openAdapter({ enableToggles: ["allow_unsafe_apis"] });
+    const { adapter, summary } = await openAdapter();
     return {
       adapter: summary,
       features: Object.fromEntries(FEATURES.map((name) => [name, adapter.features.has(name)])),

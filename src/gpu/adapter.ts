@@ -32,7 +32,7 @@ export interface AdapterDetails {
 }
 
 export interface OpenAdapterOptions {
-  /** Dawn toggles to enable beside ours, e.g. `allow_unsafe_apis`. */
+  /** Dawn toggles to enable beside ours, e.g. `disable_robustness`. */
   readonly enableToggles?: readonly string[];
   /** Insist on one kind of adapter. Default: the environment's `TUNINGFORK_ADAPTER`, else the best there is. */
   readonly choice?: AdapterChoice | undefined;
@@ -58,13 +58,16 @@ export function swiftShaderDir(): string {
 export async function openAdapter(options: OpenAdapterOptions = {}): Promise<OpenedAdapter> {
   const choice = options.choice ?? adapterChoice(process.env["TUNINGFORK_ADAPTER"]);
   const enabled = [
+    // Shows what Dawn has as an experiment, subgroup matrices for one. It gives up the promise that pages of a browser may
+    // be let at these; our shaders are our own, and all other checks stay.
+    "allow_unsafe_apis",
     ...(options.enableToggles ?? []),
     ...uncheckedToggles(process.env["TUNINGFORK_UNCHECKED"]),
   ];
   const toggles = [
     // Otherwise Dawn rounds timestamps to 65.536 us, longer than many of our kernels take.
     "disable-dawn-features=timestamp_quantization",
-    ...(enabled.length > 0 ? [`enable-dawn-features=${enabled.join(",")}`] : []),
+    `enable-dawn-features=${enabled.join(",")}`,
   ];
   const system = choice === "swiftshader" ? undefined : await requestFromSystem(toggles, choice);
   const opened =
