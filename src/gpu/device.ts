@@ -30,7 +30,12 @@ import { compilePipeline, pipelineKey, type Pipeline } from "./pipeline.ts";
 import { Profiler, type HostKind, type Recording } from "./profiler.ts";
 import { Program, record } from "./program.ts";
 import { loadShader, type Constants, type Shader } from "./shader.ts";
-import { findSubgroupMatrix, SUBGROUP_MATRIX, type SubgroupMatrix } from "./subgroup_matrix.ts";
+import {
+  findSubgroupMatrix,
+  multipliesRightly,
+  SUBGROUP_MATRIX,
+  type SubgroupMatrix,
+} from "./subgroup_matrix.ts";
 import { submitSingly } from "./validate.ts";
 
 export interface DeviceOptions extends OpenAdapterOptions {
@@ -78,7 +83,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const requiredLimits: Record<string, number> = {};
   for (const limit of WANTED_LIMITS) requiredLimits[limit] = adapter.limits[limit];
   const requiredFeatures: string[] = WANTED_FEATURES.filter((name) => adapter.features.has(name));
-  if (findSubgroupMatrix(adapter)) requiredFeatures.push(SUBGROUP_MATRIX);
+  const matrix = findSubgroupMatrix(adapter);
+  if (matrix) requiredFeatures.push(SUBGROUP_MATRIX);
   const handle = await adapter
     .requestDevice({
       label: "tuningfork",
@@ -92,7 +98,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
         { cause },
       );
     });
-  const device = new Device(opened, handle, options, debug);
+  const matrixWorks = matrix && (await multipliesRightly(handle, matrix));
+  const device = new Device(opened, handle, options, debug, matrixWorks ? matrix : undefined);
   printDevice(debug, device);
   return device;
 }
@@ -132,6 +139,7 @@ export class Device {
     handle: GPUDevice,
     options: DeviceOptions,
     debug: DebugSettings,
+    subgroupMatrix?: SubgroupMatrix,
   ) {
     this.#debug = debug;
     this.#instance = { gpu: opened.gpu };
@@ -159,7 +167,7 @@ export class Device {
     this.subgroupMatrix =
       emulated && this.hasFloat16 && this.subgroupSize > 0
         ? { ...emulated, lanes: this.subgroupSize, emulated: true }
-        : findSubgroupMatrix(opened.adapter);
+        : subgroupMatrix;
     handle.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#fail(event.error);

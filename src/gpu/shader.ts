@@ -105,13 +105,15 @@ export function prepareShader(
     });
     return { file: `lib/${named}.wgsl`, text };
   });
-  const wgsl = source.replace(/\/\/.*$/gm, "");
+  const withoutComments = (text: string): string => text.replace(/\/\/.*$/gm, "");
+  const wgsl = withoutComments(source);
+  const all = withoutComments([source, ...libs.map(({ text }) => text)].join("\n"));
   const declared = new Set([...wgsl.matchAll(/^override (\w+)/gm)].map((match) => match[1]));
   const overrides: Record<string, number> = {};
   const consts: string[] = [];
   for (const [constant, value] of Object.entries(constants)) {
     if (libNames.includes(constant)) continue;
-    if (!new RegExp(`\\b${constant}\\b`).test(wgsl))
+    if (!new RegExp(`\\b${constant}\\b`).test(all))
       throw refusal(name, `: constant ${constant} was given, but the file does not use it`);
     if (declared.has(constant)) {
       if (typeof value === "string")

@@ -2,6 +2,8 @@
  * Subgroup matrices: which ones an adapter multiplies in hardware (tensor cores). Dawn has them as an experiment that
  * follows a draft, https://github.com/gpuweb/gpuweb/blob/main/proposals/subgroup-matrix.md
  */
+import { compilePipeline } from "./pipeline.ts";
+import { loadShader, type Constants } from "./shader.ts";
 
 /** The device feature, visible where Dawn's toggle `allow_unsafe_apis` is on. */
 export const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix";
@@ -57,4 +59,59 @@ export function findSubgroupMatrix(adapter: MatrixAdapter): SubgroupMatrix | und
     )
     .sort((a, b) => b.M * b.N * b.K - a.M * a.N * a.K);
   return best && { m: best.M, n: best.N, k: best.K, lanes, emulated: false };
+}
+
+/**
+ * Whether a device multiplies these matrices rightly: what is an experiment in Dawn may fail on a driver that lists it, and
+ * a wrong product would show as nothing but a network that does not learn. Compiles and runs one small shader,
+ * subgroup_matrix_check.wgsl.
+ */
+export async function multipliesRightly(
+  device: GPUDevice,
+  { m, n, k, lanes, emulated }: SubgroupMatrix,
+): Promise<boolean> {
+  const constants: Constants = {
+    ...{ MATRIX_M: m, MATRIX_N: n, MATRIX_K: k, LANES: lanes },
+    ...(emulated ? { subgroup_matrix: "subgroup_matrix_emulated" } : {}),
+  };
+  const shader = loadShader("subgroup_matrix_check", constants);
+  device.pushErrorScope("validation");
+  const size = 2 * 16 * 16 * 4;
+  const c = device.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC });
+  const read = device.createBuffer({
+    size,
+    usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+  });
+  try {
+    const { handle, layouts } = await compilePipeline(device, shader, constants);
+    const [layout] = layouts;
+    if (!layout) return false;
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(handle);
+    const entries = [{ binding: 0, resource: { buffer: c } }];
+    pass.setBindGroup(0, device.createBindGroup({ layout, entries }));
+    pass.dispatchWorkgroups(1);
+    pass.end();
+    encoder.copyBufferToBuffer(c, 0, read, 0, size);
+    device.queue.submit([encoder.finish()]);
+    await read.mapAsync(GPUMapMode.READ);
+    const got = new Float32Array(read.getMappedRange());
+    return [0, 1].every((product) => {
+      for (let row = 0; row < m; row++)
+        for (let column = 0; column < n; column++) {
+          let sum = 0;
+          for (let i = 0; i < k; i++)
+            sum += (((5 * row + 3 * i) % 7) - 3) * (((2 * i + 3 * column) % 5) - 2);
+          if (got[(product * 16 + row) * 16 + column] !== sum) return false;
+        }
+      return true;
+    });
+  } catch {
+    return false;
+  } finally {
+    await device.popErrorScope();
+    c.destroy();
+    read.destroy();
+  }
 }

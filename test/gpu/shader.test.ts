@@ -11,6 +11,7 @@ import {
 
 const SHADERS = new URL("../../shaders/", import.meta.url);
 const KERNELS = new URL("../../src/kernels/", import.meta.url);
+const GPU = new URL("../../src/gpu/", import.meta.url);
 const BENCH = new URL("../../bench/", import.meta.url);
 
 const prepare = (source: string, constants: Constants = {}) =>
@@ -287,10 +288,13 @@ describe("shaders/", () => {
   const wrappers = [
     ...readdirSync(KERNELS).map((file) => read(KERNELS, file)),
     read(BENCH, "ceilings.ts"),
+    read(GPU, "subgroup_matrix.ts"),
   ].join("\n");
-  const named = new Set([...wrappers.matchAll(/shader: "(\w+)"/g)].map((match) => match[1]));
+  const named = new Set(
+    [...wrappers.matchAll(/(?:shader: |loadShader\()"(\w+)"/g)].map((match) => match[1]),
+  );
 
-  it("holds exactly the shaders that src/kernels and the ceilings of bench/ dispatch", () => {
+  it("holds exactly the shaders that src/kernels, the ceilings of bench/ and a check of src/gpu dispatch", () => {
     expect([...named].sort()).to.deep.equal([...names].sort());
   });
 

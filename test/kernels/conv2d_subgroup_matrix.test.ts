@@ -3,7 +3,11 @@ import { compilePipeline } from "../../src/gpu/pipeline.ts";
 import type { Context, Dispatch } from "../../src/gpu/context.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import { loadShader } from "../../src/gpu/shader.ts";
-import { findSubgroupMatrix, SUBGROUP_MATRIX } from "../../src/gpu/subgroup_matrix.ts";
+import {
+  findSubgroupMatrix,
+  multipliesRightly,
+  SUBGROUP_MATRIX,
+} from "../../src/gpu/subgroup_matrix.ts";
 import { conv2dGeometry } from "../../src/geometry.ts";
 import {
   chooseConv2dAlgorithm,
@@ -207,8 +211,25 @@ describe("conv2d by subgroup matrices, on tensor cores", () => {
           const { shader, constants = {} } = dispatch!;
           await compilePipeline(device, loadShader(shader, constants), constants);
         }
+    const check = { MATRIX_M: 16, MATRIX_N: 16, MATRIX_K: 16, LANES: 128 };
+    await compilePipeline(device, loadShader("subgroup_matrix_check", check), check);
+    expect(await multipliesRightly(device, { ...NVIDIA, lanes: 128 }), "computed").to.equal(false);
     device.destroy();
     expect(gpu).not.to.equal(undefined); // and kept alive to here: devices do not outlive it
+  });
+});
+
+describe("multipliesRightly", () => {
+  const device = useDevice();
+
+  it("takes right products, and neither wrong ones nor none", async function () {
+    const { handle, subgroupSize: lanes, hasFloat16 } = device();
+    if (lanes === 0 || !hasFloat16) this.skip();
+    const emulated = { m: 16, n: 8, k: 8, lanes, emulated: true };
+    expect(await multipliesRightly(handle, emulated)).to.equal(true);
+    // Half of the sums are left to lanes that there are not.
+    expect(await multipliesRightly(handle, { ...emulated, lanes: 2 * lanes })).to.equal(false);
+    expect(await multipliesRightly(handle, { ...emulated, emulated: false })).to.equal(false);
   });
 });
 
