@@ -4,7 +4,7 @@
  */
 export type { MemoryUse } from "./gpu/buffer_pool.ts";
 export { openDevice, type Device, type DeviceOptions } from "./gpu/device.ts";
-export { ceilDiv, grid1d, type Context, type Dispatch } from "./gpu/context.ts";
+export { ceilDiv, grid1d, storedType, type Context, type Dispatch } from "./gpu/context.ts";
 export type { DispatchTime, Program } from "./gpu/program.ts";
 export { registerShader } from "./gpu/shader.ts";
 export { CheckpointError, DeviceError, ShaderError, ShapeError } from "./gpu/errors.ts";
@@ -21,6 +21,7 @@ export { Random } from "./random.ts";
 
 export * from "./kernels/adamax.ts";
 export * from "./kernels/affine_warp.ts";
+export * from "./kernels/cast.ts";
 export * from "./kernels/conv2d.ts";
 export * from "./kernels/dense.ts";
 export * from "./kernels/dropout.ts";
@@ -54,6 +55,7 @@ export {
   type LayerFactory,
   type NetworkConfig,
 } from "./nn/network.ts";
+export type { Precision } from "./nn/precision.ts";
 export { loadModel, saveModel, type ModelInfo } from "./nn/weights.ts";
 
 export { fit, type FitResult } from "./train/fit.ts";
