@@ -45,6 +45,7 @@ const PER_OUTPUT: Readonly<Record<string, number>> = {
   repack: 0,
   softmax: 4,
   softmax_cross_entropy: 6,
+  subgroup_matrix_check: 0,
 };
 
 /** Kernels that add each element of their first input once. */
