@@ -41,6 +41,7 @@ import { GEMM_TILES, implicitGemm } from "./conv2d_implicit_gemm.ts";
 import {
   conv2dInputGradSubgroup,
   conv2dSubgroup,
+  conv2dSubgroupCopies,
   conv2dSubgroupUnsupported,
   conv2dWeightGradSubgroup,
   conv2dWeightGradSubgroupSplits,
@@ -60,7 +61,7 @@ import {
 } from "./conv2d_winograd.ts";
 import { prefersSubgroups } from "./subgroup.ts";
 import { sumSplits } from "./sum_splits.ts";
-import { forEachWindow } from "./windows.ts";
+import { forEachWindow, type Window, type WindowCopy } from "./windows.ts";
 
 export const CONV2D_ALGORITHMS = [
   "direct",
@@ -107,6 +108,8 @@ export interface Conv2dImplementation {
     pass: Conv2dPass,
     dtype: DType,
   ) => string | undefined;
+  /** What it makes of a window's images beside its operands. */
+  readonly copies?: (geometry: Conv2dGeometry, pass: Conv2dPass, dtype: DType) => WindowCopy[];
   readonly forward: (
     ctx: Context,
     inputs: Conv2dForward,
@@ -144,6 +147,7 @@ const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Conv2dImplementation>> =
   implicit_gemm_128x128: implicitGemm(GEMM_TILES.implicit_gemm_128x128),
   subgroup: {
     unsupported: conv2dSubgroupUnsupported,
+    copies: conv2dSubgroupCopies,
     forward: conv2dSubgroup,
     inputGrad: conv2dInputGradSubgroup,
     weightGradSplits: conv2dWeightGradSubgroupSplits,
@@ -245,11 +249,19 @@ export function conv2d(
   expectFloats("conv2d", x, w, y);
   if (b) expectDType("conv2d", "float32", b);
   expectOneBinding("conv2d", ctx.device, "w", w);
-  const { forward } = implementation("conv2d", ctx, g, "forward", x.dtype, options.algorithm);
-  forEachWindow(ctx.device, [x, y], ([xs = x, ys = y], { count }) => {
+  const { forward, copies } = implementation(
+    "conv2d",
+    ctx,
+    g,
+    "forward",
+    x.dtype,
+    options.algorithm,
+  );
+  const body = ([xs = x, ys = y]: readonly Tensor[], { count }: Window) => {
     const { leakySlope } = options;
     forward(ctx, { x: xs, w, b, leakySlope }, { ...g, n: count }, ys);
-  });
+  };
+  forEachWindow(ctx.device, [x, y], body, copies?.(g, "forward", x.dtype));
 }
 
 /**
@@ -267,7 +279,7 @@ export function conv2dInputGrad(
   expectShape("conv2dInputGrad", "dy", dy, [g.n, g.outH, g.outW, g.outC]);
   expectFloats("conv2dInputGrad", dy, w, dx);
   expectOneBinding("conv2dInputGrad", ctx.device, "w", w);
-  const { inputGrad } = implementation(
+  const { inputGrad, copies } = implementation(
     "conv2dInputGrad",
     ctx,
     g,
@@ -275,9 +287,10 @@ export function conv2dInputGrad(
     dy.dtype,
     options.algorithm,
   );
-  forEachWindow(ctx.device, [dy, dx], ([dys = dy, dxs = dx], { count }) => {
+  const body = ([dys = dy, dxs = dx]: readonly Tensor[], { count }: Window) => {
     inputGrad(ctx, { dy: dys, w }, { ...g, n: count }, dxs);
-  });
+  };
+  forEachWindow(ctx.device, [dy, dx], body, copies?.(g, "input_grad", dy.dtype));
 }
 
 /**
@@ -297,7 +310,7 @@ export function conv2dWeightGrad(
   expectFloats("conv2dWeightGrad", x, dy);
   expectDType("conv2dWeightGrad", "float32", dw);
   expectOneBinding("conv2dWeightGrad", ctx.device, "dw", dw);
-  const { weightGradSplits, weightGrad } = implementation(
+  const { weightGradSplits, weightGrad, copies } = implementation(
     "conv2dWeightGrad",
     ctx,
     g,
@@ -306,7 +319,7 @@ export function conv2dWeightGrad(
     options.algorithm,
   );
   const mostSplits = Math.max(1, Math.floor(ctx.device.maxBindingBytes / sizeBytes(dw)));
-  forEachWindow(ctx.device, [x, dy], ([xs = x, dys = dy], { start, count }) => {
+  const body = ([xs = x, dys = dy]: readonly Tensor[], { start, count }: Window) => {
     const window = { ...g, n: count };
     const splits = Math.min(weightGradSplits(ctx.device, window), mostSplits);
     if (splits === 1 && count === g.n) {
@@ -317,7 +330,8 @@ export function conv2dWeightGrad(
     weightGrad(ctx, { x: xs, dy: dys }, window, partials);
     sumSplits(ctx, partials, dw, { accumulate: start > 0 });
     ctx.free(partials);
-  });
+  };
+  forEachWindow(ctx.device, [x, dy], body, copies?.(g, "weight_grad", x.dtype));
 }
 
 /** db = sum of dy over all pixels.  dy [n,outH,outW,outC], db [outC].  Shaders: bias_grad.wgsl, sum_splits.wgsl.  Writes db (=). */

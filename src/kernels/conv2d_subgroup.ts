@@ -5,10 +5,18 @@
 import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import { conv2dParams, tapSteps, type Conv2dGeometry } from "../geometry.ts";
-import { elementCount, reshape, sameMemory, type DType, type Tensor } from "../tensor.ts";
+import {
+  elementCount,
+  reshape,
+  sameMemory,
+  sizeBytes,
+  type DType,
+  type Tensor,
+} from "../tensor.ts";
 import type { Conv2dForward, Conv2dPass } from "./conv2d.ts";
 import { repack, roundUp4 } from "./repack.ts";
 import { subgroupLanes, subgroupTiles, subgroupUnsupported } from "./subgroup.ts";
+import { alignedRows, type WindowCopy } from "./windows.ts";
 
 /** Why this adapter or geometry cannot take these shaders; undefined where it can. */
 export function conv2dSubgroupUnsupported(
@@ -17,21 +25,38 @@ export function conv2dSubgroupUnsupported(
   pass: Conv2dPass,
   dtype: DType,
 ): string | undefined {
-  const packed = unfolded(g);
-  const inC = roundUp4(packed.inC);
-  const outC = roundUp4(g.outC);
-  // What fits one binding as it is comes in windows of the batch; copies are of the whole batch.
-  // Copies are of the type of what is copied; sums, of dw and of the taps that give dx, are float32.
-  const copied = dtype === "float16" ? 2 : 4;
-  const copies = [
-    (pass === "weight_grad" ? 4 : copied) * packed.kH * packed.kW * inC * outC,
-    inC === g.inC ? 0 : (pass === "input_grad" ? 4 : copied) * g.n * packed.inH * packed.inW * inC,
-    outC === g.outC ? 0 : copied * g.n * g.outH * g.outW * outC,
+  const { kH, kW, inC } = unfolded(g);
+  const operands = [
+    { shape: [g.n, g.inH, g.inW, g.inC], dtype },
+    { shape: [g.n, g.outH, g.outW, g.outC], dtype },
   ];
-  const bytes = Math.max(...copies);
+  // The least that comes in one window of the batch.
+  const n = Math.min(g.n, alignedRows(device, operands));
+  const filter = {
+    shape: [kH, kW, roundUp4(inC), roundUp4(g.outC)],
+    dtype: pass === "weight_grad" ? "float32" : dtype,
+  } as const;
+  const copies = [filter, ...conv2dSubgroupCopies({ ...g, n }, pass, dtype)];
+  const bytes = Math.max(...copies.map(sizeBytes));
   if (bytes > device.maxBindingBytes)
     return `a copy with channels in fours takes ${bytes} bytes, one binding ${device.maxBindingBytes}`;
   return subgroupUnsupported(device);
+}
+
+/** The copies of x and y, or of their gradients, with channels in fours, where they have not. */
+export function conv2dSubgroupCopies(
+  g: Conv2dGeometry,
+  pass: Conv2dPass,
+  dtype: DType,
+): WindowCopy[] {
+  const { inH, inW, inC } = unfolded(g);
+  // What is added up, the taps that give dx, is float32.
+  const x = {
+    shape: [g.n, inH, inW, roundUp4(inC)],
+    dtype: unfolds(g) && pass === "input_grad" ? "float32" : dtype,
+  } as const;
+  const y = { shape: [g.n, g.outH, g.outW, roundUp4(g.outC)], dtype } as const;
+  return [...(x.shape[3] === g.inC ? [] : [x]), ...(y.shape[3] === g.outC ? [] : [y])];
 }
 
 /** y = x * w + b or leakyRelu(x * w + b).  Shapes as in `conv2d`.  Shaders: conv2d_subgroup.wgsl and those of packing.  Writes y (=). */
@@ -152,7 +177,9 @@ export function conv2dWeightGradSubgroupSplits(device: Device, geometry: Conv2dG
   const tiles = subgroupTiles(subgroupLanes(device, g.outC), g.kH * g.kW * g.inC, g.outC);
   const bytes = 4 * g.n * (g.inH * g.inW * g.inC + g.outH * g.outW * g.outC);
   const wanted = Math.max(ceilDiv(bytes, SPLIT_BYTES), ceilDiv(WANTED_WORKGROUPS, tiles));
-  return Math.min(wanted, 64, g.n * g.outH);
+  const partial = 4 * g.kH * g.kW * roundUp4(g.inC) * roundUp4(g.outC);
+  const most = Math.max(1, Math.floor(device.maxBindingBytes / partial));
+  return Math.min(wanted, 64, g.n * g.outH, most);
 }
 
 /**

@@ -170,6 +170,14 @@ describe("conv2d of tensors larger than one binding", () => {
         await expectPass(device(), pass, p, PASSES[pass].want(p), { algorithm });
       });
 
+  // Two images would fit, but not the copies of two with channels in fours, a row's taps as channels.
+  const few = prepare({ x: [5, 8, 8, 3], w: [3, 3, 3, 6], padding: "same" });
+  for (const pass of Object.keys(PASSES) as Conv2dPass[])
+    it(`${pass} subgroup works in windows whose copies fit`, async function () {
+      if (device().subgroupSize === 0) this.skip();
+      await expectPass(device(), pass, few, PASSES[pass].want(few), { algorithm: "subgroup" });
+    });
+
   // Windows of four images for y, of which x would fit.
   const halves = prepare({ x: [7, 8, 8, 4], w: [3, 3, 4, 8], padding: "same" }, "float16");
   for (const pass of Object.keys(PASSES) as Conv2dPass[])
