@@ -22,6 +22,10 @@ const conv = (pass: string, algorithm: string) => ({
   test: "test/kernels/conv2d.test.ts",
   grep: `^conv2d ${pass} ${algorithm} x=\\[[12],\\d{1,2},\\d{1,2},\\d{1,2}\\]`,
 });
+const matrices = (pass: string) => ({
+  test: "test/kernels/conv2d_subgroup_matrix.test.ts",
+  grep: `subgroup matrices, .* ${pass} x=\\[2,5,7,24\\]`,
+});
 const dense = (algorithm: string) => ({
   test: "test/kernels/dense.test.ts",
   grep: `^dense, algorithm ${algorithm} `,
@@ -102,6 +106,31 @@ export const MUTATIONS: readonly Mutation[] = [
     why: "right as long as the pixels are not split",
     test: "test/kernels/conv2d.test.ts",
     grep: "^conv2d weight_grad implicit_gemm x=\\[3,23", // small cases are not split
+  },
+  // Tiles multiplied by tensor cores, emulated.
+  {
+    fault: "rows of matrices stored too far apart",
+    file: "shaders/conv2d_subgroup_matrix.wgsl",
+    find: "store_sums(subgroup_m / ROWS * SUMS_STRIDE",
+    replace: "store_sums(subgroup_m * SUMS_STRIDE",
+    why: "right where a subgroup has one row of matrices",
+    ...matrices("forward"),
+  },
+  {
+    fault: "operand read as rows, not columns",
+    file: "shaders/conv2d_input_grad_subgroup_matrix.wgsl",
+    find: "right_of_columns(",
+    replace: "right_of_rows(",
+    why: "the forward pass has it so; compiles, and stays inside of the tiles",
+    ...matrices("input_grad"),
+  },
+  {
+    fault: "tile overwritten while it is multiplied",
+    file: "shaders/conv2d_weight_grad_subgroup_matrix.wgsl",
+    find: "    workgroupBarrier();\n    #unroll i LOADS_A",
+    replace: "    #unroll i LOADS_A",
+    why: "the next slice waits in registers already, as if that were enough",
+    ...matrices("weight_grad"),
   },
   {
     fault: "barrier missing before the tile is overwritten",
