@@ -3,6 +3,7 @@
  * the GPU's names the dispatch; and what each layer wrote looked at for NaN and infinity. Slow, and needs memory for
  * copies of all that is written.
  */
+import { fromFloat16 } from "../float16.ts";
 import { elementCount, formatShape, sizeBytes, type Tensor } from "../tensor.ts";
 import type { Device } from "./device.ts";
 import { DeviceError } from "./errors.ts";
@@ -55,11 +56,13 @@ function lastWritten(commands: readonly SingleCommand[], last: number): Written[
     const command = commands[index];
     if (!command || command.scope !== scope) break;
     for (const tensor of command.writes)
-      if (tensor.dtype === "float32" && !kept.some((later) => overlap(later.tensor, tensor)))
+      if (isFloat(tensor) && !kept.some((later) => overlap(later.tensor, tensor)))
         kept.push({ tensor, command });
   }
   return kept.reverse();
 }
+
+const isFloat = ({ dtype }: Tensor): boolean => dtype === "float32" || dtype === "float16";
 
 function overlap(a: Tensor, b: Tensor): boolean {
   return (
@@ -73,7 +76,8 @@ async function check(
   device: Device,
   { tensor, command }: Written,
 ): Promise<DeviceError | undefined> {
-  const values = await device.copyOut(tensor).finish();
+  const stored = await device.copyOut(tensor).finish();
+  const values = stored instanceof Uint16Array ? fromFloat16(stored) : stored;
   const bits = new Uint32Array(values.buffer as ArrayBuffer, 0, elementCount(tensor.shape));
   const EXPONENT = 0x7f800000; // all ones in NaN and infinity only
   const notFinite = (word: number) => (word & EXPONENT) === EXPONENT;

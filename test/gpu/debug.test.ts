@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { toFloat16 } from "../../src/float16.ts";
 import { debugSettings } from "../../src/gpu/debug.ts";
 import { openDevice, type Device } from "../../src/gpu/device.ts";
 import { leakyRelu } from "../../src/kernels/leaky_relu.ts";
@@ -38,9 +39,14 @@ async function withVariables(
 }
 
 /** y = leakyRelu(x) by a program of one dispatch, in the scope "relu forward". */
-const halve = async (device: Device, values: readonly number[]) => {
-  const x = device.upload(Float32Array.from(values), [values.length], "x");
-  const y = device.tensor([values.length], "float32", "y");
+const halve = async (
+  device: Device,
+  values: readonly number[],
+  dtype: "float32" | "float16" = "float32",
+) => {
+  const floats = dtype === "float16" ? toFloat16(values) : Float32Array.from(values);
+  const x = device.upload(floats, [values.length], "x");
+  const y = device.tensor([values.length], dtype, "y");
   const program = await device.record("halving", (ctx) => {
     ctx.scope = "relu forward";
     leakyRelu(ctx, { x }, { slope: 0.5 }, y);
@@ -120,7 +126,7 @@ describe("debugging", () => {
 });
 
 describe("TUNINGFORK_VALIDATE=1", () => {
-  useDevice();
+  const adapter = useDevice();
   const validating = (work: (device: Device) => Promise<unknown>) =>
     withVariables({ TUNINGFORK_VALIDATE: "1" }, work);
 
@@ -144,6 +150,15 @@ describe("TUNINGFORK_VALIDATE=1", () => {
         /^leakyRelu y \(relu forward\): wrote -?(NaN|Infinity) at \[2\] of "y" \[3\], 1 of 3 values are not finite; /,
       );
     });
+
+  it("finds infinity in what is stored as float16", async function () {
+    if (!adapter().hasFloat16) this.skip();
+    const { error } = await validating(async (device) => {
+      const { program } = await halve(device, [1, 2, 65504, 7e4, 3], "float16");
+      device.submit(program);
+    });
+    expect(error?.message).to.match(/wrote Infinity at \[3\] of "y" \[5\], 1 of 5 values are not/);
+  });
 
   it("names the dispatch that the GPU refuses", async () => {
     const { error } = await validating(async (device) => {
