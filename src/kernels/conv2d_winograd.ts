@@ -277,15 +277,17 @@ function transformed(
   return ctx.scratch([points, rows, columns], "float32", label);
 }
 
-/** Bytes of a transformed tensor, which the next step should find in the cache. */
-const WINDOW_BYTES = { hardware: 64 * 1024 * 1024, software: 4 * 1024 * 1024 } as const;
+/**
+ * Bytes of a transformed tensor. Windows that fit into a cache gain nothing on Mesa's adapter (4, 16 and 64 MiB took the
+ * same time, the smallest the longest), and each costs the host three dispatches to encode.
+ */
+const WINDOW_BYTES = 64 * 1024 * 1024;
 
 /** How many transformed tiles a window holds; at least 4 wherever the transformed filter fits in one binding. */
 function tilesPerWindow(device: Device, g: Conv2dGeometry): number {
   const tileBytes = 4 * formOf(g).points * roundUp4(Math.max(g.inC, g.outC));
   const fits = Math.floor(device.maxBindingBytes / tileBytes);
-  const bytes = WINDOW_BYTES[device.summary.software ? "software" : "hardware"];
-  return Math.min(fits, Math.max(64, Math.floor(bytes / tileBytes)));
+  return Math.min(fits, Math.max(64, Math.floor(WINDOW_BYTES / tileBytes)));
 }
 
 /** Windows over the tiles of y [n,outH,outW,outC]. */
