@@ -2,9 +2,8 @@
 import { isDataSetName } from "../data/catalogue.ts";
 import { loadDataSet } from "../data/load.ts";
 import { openDevice } from "../gpu/device.ts";
-import { accuracy, argmax, majorityBaseline, meanCrossEntropy } from "../metrics/accuracy.ts";
-import { confusionMatrix, precisionRecall } from "../metrics/confusion.ts";
-import { aucPerClass, macroAuc } from "../metrics/roc.ts";
+import { precisionRecall } from "../metrics/confusion.ts";
+import { scoresOf, type Scores } from "../metrics/scores.ts";
 import { table } from "../nn/summary.ts";
 import { loadModel, type ModelInfo } from "../nn/weights.ts";
 import { predict } from "../train/predict.ts";
@@ -42,21 +41,11 @@ export async function evaluate(options: EvaluateOptions): Promise<number> {
         `evaluate: the model's classes are ${info.classes.join(", ")}, those of ${set.name} are ${set.classes.join(", ")}; choose a data set with the model's classes`,
       );
     const probabilities = await predict(model, set, { batchSize: options.batchSize });
-    const { labels, classes } = set;
-    const predicted = argmax(probabilities, classes.length);
-    const confusion = confusionMatrix(labels, predicted, classes.length);
-    const auc = aucPerClass(labels, probabilities, classes.length);
     const result = {
       model: options.model,
       data_set: set.name,
       n: set.count,
-      accuracy: accuracy(labels, predicted),
-      loss: meanCrossEntropy(labels, probabilities, classes.length),
-      majority_baseline: majorityBaseline(labels),
-      classes,
-      confusion,
-      auc: Object.fromEntries(classes.map((name, i) => [name, auc[i] ?? null])),
-      macro_auc: macroAuc(labels, probabilities, classes.length),
+      ...scoresOf(set, probabilities),
     };
     console.log(options.json ? JSON.stringify(result) : formatResult(result));
     return 0;
@@ -71,16 +60,7 @@ function cropOf({ crop, dataSet }: ModelInfo, name: string): number | undefined 
   return isDataSetName(name) && name !== trainedOn ? undefined : crop;
 }
 
-function formatResult(result: {
-  n: number;
-  data_set: string;
-  accuracy: number;
-  loss: number;
-  majority_baseline: number;
-  classes: readonly string[];
-  confusion: readonly (readonly number[])[];
-  auc: Readonly<Record<string, number | null>>;
-}): string {
+function formatResult(result: Scores & { n: number; data_set: string }): string {
   const { classes, confusion } = result;
   const number = (value: number | null | undefined) =>
     typeof value === "number" ? value.toFixed(3) : "-";

@@ -2,6 +2,8 @@
  * What a study yields: `results.json` as a program reads it, and the evidence that the report is drawn from.
  */
 import type { ImageSet } from "../data/dataset.ts";
+import type { AdapterDetails } from "../gpu/adapter.ts";
+import type { Scores } from "../metrics/scores.ts";
 import type { EpochRecord } from "../train/history.ts";
 
 export const TEST_IDS = ["a", "b", "c", "d", "e", "f", "g"] as const;
@@ -11,41 +13,28 @@ export type Preset = "quick" | "paper";
 export type DataSetChoice = "real" | "simulated" | "paper";
 
 /** One of the seven tests, as `results.json` holds it. Keys are the published names. */
-export interface TestResult {
+export interface TestResult extends Scores {
   readonly pretrained_on: string | null;
   readonly trained_on: string | null;
   /** "all", "none", "dense" or "conv3 conv4 + dense". */
   readonly fine_tuned: string;
-  readonly accuracy: number;
-  readonly loss: number;
   readonly n_pretrain: number;
   readonly n_train: number;
   readonly n_test: number;
   /** Tests b and e: also on the whole target set. */
   readonly accuracy_all?: number;
   readonly n_all?: number;
-  readonly classes: readonly string[];
-  /** One-against-rest area under the ROC curve by class, NaN-free: null where a class has no member. */
-  readonly auc: Readonly<Record<string, number | null>>;
-  readonly macro_auc: number | null;
-  /** Rows true, columns predicted. */
-  readonly confusion: readonly (readonly number[])[];
   /** 99 % or more of the predictions in one class. */
   readonly collapsed: boolean;
-  /** Accuracy of always naming the most frequent class of the test split. */
-  readonly majority_baseline: number;
   readonly images_per_s: number;
   readonly seconds: number;
   readonly history: readonly EpochRecord[];
 }
 
-export interface AdapterSummary {
-  readonly vendor: string;
-  readonly architecture: string;
-  readonly device: string;
-  readonly description: string;
-  readonly software: boolean;
-}
+export type AdapterSummary = Pick<
+  AdapterDetails,
+  "vendor" | "architecture" | "device" | "description" | "software"
+>;
 
 export interface SeedStatistics {
   readonly accuracy: {
@@ -68,14 +57,17 @@ export interface StudyResults {
   /** With --seeds K: mean, standard deviation (sample, K - 1) and values over the seeds. */
   readonly seeds?: Readonly<Partial<Record<TestId, SeedStatistics>>>;
   /** Pre-training runs, each run once and shared by tests. */
-  readonly pretraining: readonly {
-    readonly name: string;
-    readonly data_set: string;
-    readonly n: number;
-    readonly seconds: number;
-    readonly images_per_s: number;
-    readonly history: readonly EpochRecord[];
-  }[];
+  readonly pretraining: readonly PretrainingRecord[];
+}
+
+/** A pre-trained network on disk, and how it came to be. */
+export interface PretrainingRecord {
+  readonly name: string;
+  readonly data_set: string;
+  readonly n: number;
+  readonly seconds: number;
+  readonly images_per_s: number;
+  readonly history: readonly EpochRecord[];
 }
 
 /** Predictions of one network on one labelled set. */
@@ -99,8 +91,8 @@ export interface FeatureMaps {
   readonly values: Float32Array;
 }
 
-/** One galaxy of Figure 23: where it lies, what it is, what the network says it is. */
-export interface PhysicalRow {
+/** What is known of a galaxy beside its image. */
+export interface Properties {
   readonly id: string;
   readonly redshift: number;
   /** log10 of the stellar mass in solar masses. */
@@ -109,6 +101,10 @@ export interface PhysicalRow {
   readonly sigma: number | null;
   /** log10 of the star formation rate in solar masses a year; only the `paper` data have it. */
   readonly logSfr?: number;
+}
+
+/** One galaxy of Figure 23: what is known of it, what it is, what the network says it is. */
+export interface PhysicalRow extends Properties {
   readonly trueClass: string;
   readonly predictedClass: string;
 }

@@ -8,9 +8,9 @@ import { DEFAULT_AUGMENTATION } from "../data/augment.ts";
 import { subset, type ImageSet } from "../data/dataset.ts";
 import { makeFolder } from "../folders.ts";
 import type { Device } from "../gpu/device.ts";
-import { accuracy, argmax, majorityBaseline, meanCrossEntropy } from "../metrics/accuracy.ts";
-import { collapsed, confusionMatrix } from "../metrics/confusion.ts";
-import { aucPerClass, macroAuc } from "../metrics/roc.ts";
+import { accuracy, argmax } from "../metrics/accuracy.ts";
+import { collapsed } from "../metrics/confusion.ts";
+import { scoresOf } from "../metrics/scores.ts";
 import { Sequential } from "../nn/model.ts";
 import { forwardFlops, trainingFlops } from "../nn/summary.ts";
 import { loadModel, saveModel, type ModelInfo } from "../nn/weights.ts";
@@ -18,7 +18,7 @@ import { fit } from "../train/fit.ts";
 import type { EpochRecord } from "../train/history.ts";
 import type { FitProgress } from "../train/options.ts";
 import { predict } from "../train/predict.ts";
-import type { Predictions, TestId, TestResult } from "./results.ts";
+import type { Predictions, PretrainingRecord, TestId, TestResult } from "./results.ts";
 import type { StudySettings } from "./settings.ts";
 import type { StudySources } from "./sources.ts";
 
@@ -71,16 +71,6 @@ export interface StudyContext {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: (progress: PhaseProgress) => void;
   readonly onPhase?: (phase: string) => void;
-}
-
-/** A pre-trained network on disk, and how it came to be. */
-export interface PretrainingRecord {
-  readonly name: string;
-  readonly data_set: string;
-  readonly n: number;
-  readonly seconds: number;
-  readonly images_per_s: number;
-  readonly history: readonly EpochRecord[];
 }
 
 /** A finished test: its figures, and the evidence for the report. */
@@ -188,13 +178,15 @@ export async function runTest(study: StudyContext, id: TestId): Promise<TestReco
   const started = performance.now();
   const probabilities = await predict(model, test, { batchSize: settings.batchSize });
   const seconds = (performance.now() - started) / 1000;
+  const scores = scoresOf(test, probabilities);
   // A test that trains nothing has the time and speed of its predictions.
   const run = trained ?? { history: [], seconds, images_per_s: test.count / seconds };
   const result: TestResult = {
     pretrained_on: pretraining ? sources[pretraining].name : null,
     trained_on: fineTuned === "none" ? null : sources.target.name,
     fine_tuned: fineTuned,
-    ...judge(test, probabilities),
+    ...scores,
+    collapsed: collapsed(scores.confusion),
     n_pretrain: pretraining ? sources[pretraining].count : 0,
     n_train: fineTuned === "none" ? 0 : training.count,
     n_test: test.count,
@@ -270,28 +262,6 @@ async function trainPhase(
   await rm(path, { force: true });
   const seconds = history.reduce((sum, epoch) => sum + epoch.seconds, 0);
   return { history, seconds, images_per_s: (set.count * history.length) / seconds };
-}
-
-function judge(
-  set: ImageSet,
-  probabilities: Float32Array,
-): Pick<
-  TestResult,
-  "accuracy" | "loss" | "auc" | "macro_auc" | "confusion" | "collapsed" | "majority_baseline"
-> {
-  const { labels, classes } = set;
-  const predicted = argmax(probabilities, classes.length);
-  const confusion = confusionMatrix(labels, predicted, classes.length);
-  const auc = aucPerClass(labels, probabilities, classes.length);
-  return {
-    accuracy: accuracy(labels, predicted),
-    loss: meanCrossEntropy(labels, probabilities, classes.length),
-    auc: Object.fromEntries(classes.map((name, i) => [name, auc[i] ?? null])),
-    macro_auc: macroAuc(labels, probabilities, classes.length),
-    confusion,
-    collapsed: collapsed(confusion),
-    majority_baseline: majorityBaseline(labels),
-  };
 }
 
 async function judgeWhole(

@@ -9,17 +9,8 @@ import { locateDataSet } from "../data/locate.ts";
 import { simulatePhysical, simulateSurvey } from "../data/simulate.ts";
 import { simulateShapes } from "../data/simulate_shapes.ts";
 import { stratifiedSplit } from "../data/split.ts";
-import type { DataSetChoice } from "./results.ts";
+import type { DataSetChoice, Properties } from "./results.ts";
 import type { StudySettings } from "./settings.ts";
-
-/** What is known of a galaxy beside its image. */
-export interface Properties {
-  readonly id: string;
-  readonly redshift: number;
-  readonly logMass: number;
-  readonly sigma: number | null;
-  readonly logSfr?: number;
-}
 
 export interface StudySources {
   readonly choice: DataSetChoice;
