@@ -1,7 +1,7 @@
 /** The report of a run: one HTML page that needs no network, and its plots as SVG and PNG beside it. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { PAGE_STYLE } from "../src/draw/page_style.ts";
+import { htmlPage } from "../src/draw/page.ts";
 import {
   escapeXml,
   MUTED_COLOUR,
@@ -266,20 +266,12 @@ function reportPage(
     ["Versions", `tuningfork ${context.tuningfork}, webgpu ${context.webgpu}`],
   ];
   const title = `Benchmarks on ${adapter}`;
-  return `<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>${text(title)}</title>
-<link rel="icon" href="data:,">
-<style>${PAGE_STYLE}
+  const style = `
 .facts{grid-template-columns:repeat(4,1fr)}@media (max-width:40rem){.facts{grid-template-columns:1fr 1fr}}
-.failed td{color:var(--warn)}.bar{display:inline-block;height:.55rem;background:var(--accent);border-radius:2px;margin-right:.4rem}</style>
-</head>
-<body>
-<header>
+.failed td{color:var(--warn)}.bar{display:inline-block;height:.55rem;background:var(--accent);border-radius:2px;margin-right:.4rem}`;
+  return htmlPage(
+    title,
+    `<header>
 <p class="kicker">tuningfork bench</p>
 <h1>${text(title)}</h1>
 <p class="byline">${text(new Date(context.date).toUTCString())}. ${benchmarks.length} rows, ${failed.length === 0 ? "each verified against float64 before it was timed" : `${failed.length} of them failed`}.</p>
@@ -291,10 +283,9 @@ ${plots.map(figure).join("\n")}
 ${suites.map((suite) => suiteTable(suite, benchmarks)).join("\n")}
 ${comparison ? comparisonTable(comparison) : ""}
 </main>
-<footer><p>Median of the samples; ~ marks rows whose p10 and p90 lie too far apart to be trusted. Operations count 2 for a multiply-add, padding included, whatever the algorithm; bytes count each tensor once. How to read all this: docs/benchmarks.md.</p></footer>
-</body>
-</html>
-`;
+<footer><p>Median of the samples; ~ marks rows whose p10 and p90 lie too far apart to be trusted. Operations count 2 for a multiply-add, padding included, whatever the algorithm; bytes count each tensor once. How to read all this: docs/benchmarks.md.</p></footer>`,
+    style,
+  );
 }
 
 function figure({ title, caption, svg }: Plot): string {

@@ -1,7 +1,7 @@
 /**
  * The report as one HTML page that needs no network and no script: text, tables, and the figures as data.
  */
-import { PAGE_STYLE } from "../draw/page_style.ts";
+import { htmlPage } from "../draw/page.ts";
 import { escapeXml, svgDataUri, svgSize } from "../draw/svg.ts";
 import { accuracy, argmax } from "../metrics/accuracy.ts";
 import { columnSums, precisionRecall } from "../metrics/confusion.ts";
@@ -87,18 +87,9 @@ export function reportPage(
   ];
   const shown = sections.filter((section) => section.html !== "");
   const title = "Galaxy morphology by transfer learning";
-  return `<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>${title}: report</title>
-<link rel="icon" href="data:,">
-<style>${PAGE_STYLE}</style>
-</head>
-<body>
-<header>
+  return htmlPage(
+    `${title}: report`,
+    `<header>
 <p class="kicker">${text(`Study report, preset ${results.preset}, ${DATA_SETS[results.data_set]}`)}</p>
 <h1>${title}</h1>
 <p class="byline">Seven tests after H. J. Child, <cite>Convolutional Neural Networks for the Classification of Galaxies based on their Morphology</cite> (2022). ${text(dateText(results.started))}.</p>
@@ -115,10 +106,8 @@ ${notesBox(evidence)}
 </section>
 ${shown.map(({ id, title: heading, html }) => `<section id="${id}">\n<h2>${text(heading)}</h2>\n${html}\n</section>`).join("\n")}
 </main>
-<footer><p>Made by tuningfork with its own WebGPU kernels. Beside this file: <code>results.json</code>, <code>table3.csv</code>, <code>table3.md</code>, and each figure in <code>figures/</code> as SVG and PNG.</p></footer>
-</body>
-</html>
-`;
+<footer><p>Made by tuningfork with its own WebGPU kernels. Beside this file: <code>results.json</code>, <code>table3.csv</code>, <code>table3.md</code>, and each figure in <code>figures/</code> as SVG and PNG.</p></footer>`,
+  );
 }
 
 function headline(results: StudyResults): string {

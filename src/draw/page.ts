@@ -1,5 +1,32 @@
-/** The look of every page that this project writes. */
-export const PAGE_STYLE = `
+/**
+ * Pages of HTML that need no network and no script, in one style.
+ */
+import { escapeXml } from "./svg.ts";
+
+/**
+ * A whole page.
+ * @param body what stands in its `<body>`, as HTML
+ * @param style CSS beyond that of every page
+ */
+export function htmlPage(title: string, body: string, style = ""): string {
+  return `<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>${escapeXml(title)}</title>
+<link rel="icon" href="data:,">
+<style>${PAGE_STYLE}${style}</style>
+</head>
+<body>
+${body}
+</body>
+</html>
+`;
+}
+
+const PAGE_STYLE = `
 :root{--paper:#fdfdfb;--ink:#1d1d1f;--muted:#5f6368;--rule:#d9d9d4;--accent:#0b5a94;--tint:#f1f5f9;--warn:#9a3d00;--warn-bg:#fff1e6;--plate:#fff}
 @media (prefers-color-scheme:dark){:root{--paper:#16181b;--ink:#e6e6e3;--muted:#a3a7ad;--rule:#35393f;--accent:#7cb8e8;--tint:#1f2429;--warn:#ffb37a;--warn-bg:#3a2616;--plate:#f7f7f5}}
 *{box-sizing:border-box}
