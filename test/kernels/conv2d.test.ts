@@ -87,9 +87,9 @@ const FLOAT16_CASES = [
   ...LARGE_CASES.filter(({ x }) => x[1] === 23),
 ];
 
-/** Those that take any geometry; the others have tests of their own, conv2d_gemm.test.ts and conv2d_winograd.test.ts. */
+/** Those that take any geometry; the others have files of their own, conv2d_gemm.test.ts and so on. */
 const ALGORITHMS = CONV2D_ALGORITHMS.filter(
-  (algorithm) => algorithm !== "gemm_1x1" && algorithm !== "winograd",
+  (algorithm) => !["gemm_1x1", "winograd", "subgroup_matrix"].includes(algorithm),
 );
 
 /** Tiles of one size for all products take long to compile, and differ from the default where there are several. */
