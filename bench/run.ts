@@ -230,7 +230,10 @@ async function measure(
     if (!own) break;
     const beside = others.map(({ name }) => rest.find(({ engine }) => engine === name));
     print(table.row(task, own, beside));
-    if (own.error !== undefined) note(`  again: tuningfork bench ${rerunOptions(task.work)}`);
+    if (own.error !== undefined)
+      note(
+        `  again: tuningfork bench ${rerunOptions(task.work, task.name, options.suite ?? ["paper"])}`,
+      );
   }
   for (const line of table.notes(context)) note(line);
   if (options.peers ?? options.unchecked) for (const line of peerSummary(rows)) print(line);

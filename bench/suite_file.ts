@@ -70,9 +70,12 @@ export function shapeCase(op: OpName, text: string): SuiteCase {
   return { suite: "shape", name: op, work };
 }
 
-/** The options that measure a case again. */
-export function rerunOptions(work: Work): string {
-  if ("network" in work) return `--suite paper --op ${work.op}`;
+/**
+ * The options that measure a case again.
+ * @param name and suites as in the run at hand; a network is too large to be written as a shape
+ */
+export function rerunOptions(work: Work, name: string, suites: readonly string[]): string {
+  if ("network" in work) return `--suite ${suites.join(",")} --name ${name} --op ${work.op}`;
   const shape = Object.entries(work)
     .filter(([key]) => key !== "op")
     .map(([key, value]) => {

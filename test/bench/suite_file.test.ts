@@ -117,7 +117,8 @@ describe("bench/suite_file", () => {
     const text = "n=32,inH=56,inW=56,inC=64,kH=3,kW=5,outC=64,stride=1x2,padding=same";
     const { work } = shapeCase("conv2d", text);
     expect(work).to.deep.include({ n: 32, kW: 5, stride: [1, 2] });
-    const repeated = /^--op conv2d --shape (\S+)$/.exec(rerunOptions(work))?.[1] ?? "";
+    const repeated =
+      /^--op conv2d --shape (\S+)$/.exec(rerunOptions(work, "conv2d", []))?.[1] ?? "";
     expect(shapeCase("conv2d", repeated).work).to.deep.equal(work);
   });
 
