@@ -1,12 +1,13 @@
 /**
- * Keeps at most two submissions in flight and the host asleep while they run: a pending promise of Dawn's keeps a core
- * busy, which a software adapter needs for the work itself.
+ * Keeps at most two submissions in flight: a GPU has its next work from the moment that it begins the last. On a software
+ * adapter the host sleeps while they run, since a pending promise of Dawn's keeps a core busy, which the adapter needs for
+ * the work itself; the next work then comes shortly before the last is expected to end, and now and then too late.
  */
 import type { Device } from "../gpu/device.ts";
 
 const now = (): number => performance.now();
 
-/** Keeps at most two steps in flight, and sleeps through the time that a step is expected to take. */
+/** Keeps at most two steps in flight; on software adapters sleeps through the time that a step is expected to take. */
 export class Pace {
   readonly #device: Device;
   /** Durations of the last submissions, in milliseconds. */
@@ -65,6 +66,7 @@ export class Pace {
   }
 
   async #sleep(): Promise<void> {
+    if (!this.#device.summary.software) return;
     const left = 0.98 * this.expectedMs - (now() - this.#lastDone);
     // Shorter waits are not worth the timer's own millisecond.
     if (left > 2) await this.#device.sleep(left);

@@ -3,13 +3,15 @@ import type { Device } from "../../src/gpu/device.ts";
 import { Pace } from "../../src/train/pace.ts";
 
 /** A device that works through submissions one after another, each of which takes as long as it is told. */
-function slowDevice() {
+function slowDevice(software: boolean) {
   let end = 0;
   let done = Promise.resolve();
-  const work = { inFlight: 0, most: 0 };
+  const work = { inFlight: 0, most: 0, idleMs: 0 };
   const submit = (ms: number) => {
     work.most = Math.max(work.most, ++work.inFlight);
-    end = Math.max(end, performance.now()) + ms;
+    const now = performance.now();
+    if (end > 0) work.idleMs += Math.max(0, now - end);
+    end = Math.max(end, now) + ms;
     done = new Promise((resolve) => {
       setTimeout(() => {
         work.inFlight--;
@@ -21,14 +23,15 @@ function slowDevice() {
     submittedWorkDone: () => done,
     sleep: (ms: number) => new Promise((resolve) => setTimeout(resolve, ms)),
     finish: () => done,
+    summary: { software },
   } as unknown as Device;
   return { device, submit, work };
 }
 
 describe("Pace", () => {
   /** Milliseconds until all is done. */
-  const timeOf = async (durations: readonly number[]): Promise<{ ms: number; most: number }> => {
-    const { device, submit, work } = slowDevice();
+  const timeOf = async (durations: readonly number[], software = true) => {
+    const { device, submit, work } = slowDevice(software);
     const pace = new Pace(device);
     const started = performance.now();
     for (const duration of durations)
@@ -37,12 +40,18 @@ describe("Pace", () => {
       });
     await pace.drain();
     expect(work.inFlight, "in flight after drain()").to.equal(0);
-    return { ms: performance.now() - started, most: work.most };
+    return { ms: performance.now() - started, ...work };
   };
   const steps = (count: number, ms: number) => Array.from({ length: count }, () => ms);
 
   it("keeps two submissions in flight, never more", async () => {
     expect((await timeOf(steps(12, 10))).most).to.equal(2);
+  });
+
+  it("gives a GPU its next work before the last is done, however long each takes", async () => {
+    const { idleMs, most } = await timeOf([60, 10, 80, 10, 10, 60, 10, 40, 10, 80, 10], false);
+    expect(idleMs).to.be.below(15);
+    expect(most).to.equal(2);
   });
 
   it("is not slowed down by a first run that took long, compiling", async () => {
