@@ -1,6 +1,7 @@
 /**
  * What the host and the GPU do while a profile is taken, on one clock. Every dispatch runs in a pass of its own, whose
- * timestamps are read at the end, so that what is submitted runs as it would without.
+ * timestamps are read at the end, so that what is submitted runs as it would without. Within a submission a dispatch
+ * lasts from the end of the one before to its own: the GPU has no reason to pause there, and half the timestamps do.
  */
 import type { DType, Shape } from "../tensor.ts";
 import type { MemoryUse } from "./buffer_pool.ts";
@@ -9,7 +10,7 @@ import type { Device } from "./device.ts";
 import type { ScratchLife, ScratchMemory } from "./memory_plan.ts";
 import type { Program } from "./program.ts";
 import type { Shader } from "./shader.ts";
-import { Timestamps } from "./timestamps.ts";
+import { Timestamps, type Interval } from "./timestamps.ts";
 
 /**
  * What the host is at: `encode` to `upload` keep it busy; during the others it may do something else meanwhile.
@@ -113,15 +114,14 @@ export interface Recording {
 }
 
 /** A GPU span whose times are still in the query sets. */
-type Pending = Omit<GpuSpan, "startMs" | "endMs"> & { readonly pair: number };
+type Pending = Omit<GpuSpan, "startMs" | "endMs"> & { readonly interval: Interval };
 
 /** An empty pass between two looks at the host's clock. */
 export interface Bracket {
   /** `performance.now()` before the submission, and once its work was known to be done. */
   readonly beforeMs: number;
   readonly afterMs: number;
-  /** Which pair of timestamps. */
-  readonly pair: number;
+  readonly interval: Interval;
 }
 
 /** Brackets at either end of a profile; the narrowest counts. */
@@ -138,8 +138,9 @@ export class Profiler {
   /** A program's dispatches are the same objects every time that it is submitted. */
   readonly #indexOf = new Map<Dispatch, number>();
   readonly #programs = new Map<Program, number>();
-  /** Of the submission that is being encoded. */
+  /** Of the submission that is being encoded: its programs, and its last span so far. */
   #submitted: number[] = [];
+  #latest: Interval | undefined;
   readonly #memory: MemorySample[] = [];
   readonly #brackets: Bracket[] = [];
   #originMs = performance.now();
@@ -167,13 +168,13 @@ export class Profiler {
     const { queue } = this.#device.handle;
     for (let i = 0; i < BRACKETS; i++) {
       const encoder = this.#device.handle.createCommandEncoder({ label: "clock" });
-      const pair = this.#timestamps.pairs;
-      encoder.beginComputePass({ label: "clock", timestampWrites: this.#timestamps.next() }).end();
+      const { writes, interval } = this.#timestamps.next();
+      encoder.beginComputePass({ label: "clock", timestampWrites: writes }).end();
       const commands = encoder.finish();
       const beforeMs = performance.now();
       queue.submit([commands]);
       await queue.onSubmittedWorkDone();
-      this.#brackets.push({ beforeMs, afterMs: performance.now(), pair });
+      this.#brackets.push({ beforeMs, afterMs: performance.now(), interval });
     }
   }
 
@@ -202,6 +203,7 @@ export class Profiler {
     this.span("submit", label, submit);
     this.#submissions.push({ label, programs: this.#submitted, startMs, endMs: this.#now() });
     this.#submitted = [];
+    this.#latest = undefined;
   }
 
   /** Notes that a program's commands follow. */
@@ -219,29 +221,36 @@ export class Profiler {
     encode: (pass: GPUComputePassEncoder) => void,
   ): void {
     const { label } = dispatch;
-    const pair = this.#timestamps.pairs;
     const encodeStartMs = this.#now();
-    const pass = encoder.beginComputePass({ label, timestampWrites: this.#timestamps.next() });
+    const { writes, interval } = this.#timestamps.next(this.#latest);
+    const pass = encoder.beginComputePass({ label, timestampWrites: writes });
     encode(pass);
     pass.end();
+    this.#latest = interval;
     this.#pending.push({
-      ...{ kind: "dispatch", label, pair, encodeStartMs, encodeEndMs: this.#now() },
+      ...{ kind: "dispatch", label, interval, encodeStartMs, encodeEndMs: this.#now() },
       submission: this.#submissions.length,
       dispatch: this.#index(dispatch, shader),
     });
   }
 
-  /** Encodes a copy between two empty passes, of which one writes when it begins, the other when it is done. */
+  /** Encodes a copy, and behind it an empty pass that writes when it is done; before the first, one that writes when it begins. */
   copy(encoder: GPUCommandEncoder, label: string, bytes: number, encode: () => void): void {
-    const pair = this.#timestamps.pairs;
     const encodeStartMs = this.#now();
-    const { querySet, beginningOfPassWriteIndex, endOfPassWriteIndex } = this.#timestamps.next();
-    const before = { querySet, beginningOfPassWriteIndex };
-    encoder.beginComputePass({ label, timestampWrites: before }).end();
+    const mark = (writes: GPUComputePassTimestampWrites) => {
+      encoder.beginComputePass({ label, timestampWrites: writes }).end();
+    };
+    if (!this.#latest) {
+      const { writes, interval } = this.#timestamps.next();
+      mark(writes);
+      this.#latest = interval;
+    }
     encode();
-    encoder.beginComputePass({ label, timestampWrites: { querySet, endOfPassWriteIndex } }).end();
+    const { writes, interval } = this.#timestamps.next(this.#latest);
+    mark(writes);
+    this.#latest = interval;
     this.#pending.push({
-      ...{ kind: "copy", label, bytes, pair, encodeStartMs, encodeEndMs: this.#now() },
+      ...{ kind: "copy", label, bytes, interval, encodeStartMs, encodeEndMs: this.#now() },
       submission: this.#submissions.length,
     });
   }
@@ -265,10 +274,13 @@ export class Profiler {
     const { toHostMs, clock } = alignClocks(times, this.#brackets, this.#firsts());
     const at = (index: number) => toHostMs(times[index] ?? 0n) - this.#originMs;
     // What was encoded but, for an error, never submitted has no times.
-    const ran = this.#pending.filter(({ pair }) => times[2 * pair] && times[2 * pair + 1]);
-    const gpu = ran.map(({ pair, ...span }): GpuSpan => {
-      const startMs = at(2 * pair);
-      return { ...span, startMs, endMs: Math.max(startMs, at(2 * pair + 1)) };
+    const ran = this.#pending.filter(({ interval }) => interval.every((i) => times[i]));
+    let previousMs = -Infinity;
+    const gpu = ran.map(({ interval: [beginning, end], ...span }): GpuSpan => {
+      // A submission's first pass may begin before the last of the one before has ended.
+      const startMs = Math.max(previousMs, at(beginning));
+      previousMs = Math.max(startMs, at(end));
+      return { ...span, startMs, endMs: previousMs };
     });
     return {
       startedAt: this.#startedAt.toISOString(),
@@ -290,15 +302,15 @@ export class Profiler {
     return this.#submissions.flatMap(({ startMs }, index) => {
       const first = this.#pending.find(({ submission }) => submission === index);
       const beforeMs = startMs + this.#originMs;
-      return first ? [{ beforeMs, afterMs: Infinity, pair: first.pair }] : [];
+      return first ? [{ beforeMs, afterMs: Infinity, interval: first.interval }] : [];
     });
   }
 
   /** GPU times in ms of the dispatches and copies so far, in order, without relating the clocks. */
   async durations(): Promise<(GpuSpan & { readonly dispatched?: ProfiledDispatch })[]> {
     const times = await this.#timestamps.read();
-    return this.#pending.map(({ pair, ...span }) => {
-      const endMs = Number((times[2 * pair + 1] ?? 0n) - (times[2 * pair] ?? 0n)) / 1e6;
+    return this.#pending.map(({ interval: [beginning, end], ...span }) => {
+      const endMs = Number((times[end] ?? 0n) - (times[beginning] ?? 0n)) / 1e6;
       const dispatched = this.#dispatches[span.dispatch ?? -1];
       return { ...span, startMs: 0, endMs, ...(dispatched && { dispatched }) };
     });
@@ -333,7 +345,7 @@ function describe(dispatch: Dispatch, shader: Shader): ProfiledDispatch {
  * The way from the GPU's clock to the host's. Each bracket says: submitted before the pass began, known to be done
  * after it ended; the offset lies between. Where host and GPU read one clock (software adapters on Linux: the monotonic
  * clock), the difference is known and only confirmed by the brackets. Clocks that drift apart are related at both ends.
- * @param times nanoseconds, two for each pair
+ * @param times nanoseconds, as the intervals number them
  * @param causes submissions before what they caused: no effect may come first
  */
 export function alignClocks(
@@ -344,10 +356,11 @@ export function alignClocks(
   const base = times[0] ?? 0n;
   const ms = (time: bigint) => Number(time - base) / 1e6;
   const half = Math.ceil(brackets.length / 2);
+  const at = (part: Bracket | undefined, side: 0 | 1) => ms(times[part?.interval[side] ?? 0] ?? 0n);
   const bounds = (part: readonly Bracket[]) => ({
-    low: Math.max(...part.map(({ beforeMs, pair }) => beforeMs - ms(times[2 * pair] ?? 0n))),
-    high: Math.min(...part.map(({ afterMs, pair }) => afterMs - ms(times[2 * pair + 1] ?? 0n))),
-    atMs: ms(times[2 * (part[0]?.pair ?? 0)] ?? 0n),
+    low: Math.max(...part.map((bracket) => bracket.beforeMs - at(bracket, 0))),
+    high: Math.min(...part.map((bracket) => bracket.afterMs - at(bracket, 1))),
+    atMs: at(part[0], 0),
   });
   const [first, last] = [bounds(brackets.slice(0, half)), bounds(brackets.slice(half))];
   const low = Math.max(first.low, last.low, bounds(causes).low);

@@ -18,7 +18,7 @@ import {
 import type { Pipeline } from "./pipeline.ts";
 import type { Profiler } from "./profiler.ts";
 import { packParams } from "./shader.ts";
-import { Timestamps } from "./timestamps.ts";
+import { Timestamps, type Interval } from "./timestamps.ts";
 import type { SingleCommand } from "./validate.ts";
 
 type Command =
@@ -152,24 +152,26 @@ export class Program {
     this.#device.check();
     const { handle } = this.#device;
     const timestamps = new Timestamps(this.#device, "time");
+    const intervals: Interval[] = [];
     const encoder = handle.createCommandEncoder({ label: `time ${this.label}` });
     for (const command of this.#commands) {
       if (command.kind === "copy") {
         encodeCopy(encoder, command.from, command.to);
         continue;
       }
-      const timestampWrites = timestamps.next();
-      const pass = encoder.beginComputePass({ label: command.dispatch.label, timestampWrites });
+      const { writes, interval } = timestamps.next();
+      intervals.push(interval);
+      const { label } = command.dispatch;
+      const pass = encoder.beginComputePass({ label, timestampWrites: writes });
       encodeDispatch(pass, command);
       pass.end();
     }
     handle.queue.submit([encoder.finish()]);
     const ns = await timestamps.read(expectedMs);
-    return this.dispatches.map(({ label, shader }, i) => ({
-      label,
-      shader,
-      ms: Number((ns[2 * i + 1] ?? 0n) - (ns[2 * i] ?? 0n)) / 1e6,
-    }));
+    return this.dispatches.map(({ label, shader }, i) => {
+      const [beginning, end] = intervals[i] ?? [0, 0];
+      return { label, shader, ms: Number((ns[end] ?? 0n) - (ns[beginning] ?? 0n)) / 1e6 };
+    });
   }
 
   /** Gives the scratch tensors back. */

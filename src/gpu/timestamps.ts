@@ -8,10 +8,14 @@ import { DeviceError } from "./errors.ts";
 /** The most queries that WebGPU allows in one set. */
 const QUERIES = 4096;
 
-/** A pair of timestamps for each of any number of passes, in as many query sets as they take. */
+/** Which of the times that `Timestamps.read` returns are the beginning and the end of a span. */
+export type Interval = readonly [beginning: number, end: number];
+
+/** Timestamps of any number of passes, in as many query sets as they take. */
 export class Timestamps {
   readonly #device: Device;
   readonly #sets: GPUQuerySet[] = [];
+  /** Queries handed out, or left unused at the end of a set. */
   #used = 0;
 
   /**
@@ -27,26 +31,35 @@ export class Timestamps {
     this.#device = device;
   }
 
-  /** Pairs handed out so far. */
-  get pairs(): number {
-    return this.#used / 2;
-  }
-
-  /** Where the next pass writes its two times: pair number `pairs` of `read()`. */
-  next(): Required<GPUComputePassTimestampWrites> {
-    const index = this.#used % QUERIES;
-    if (index === 0)
+  /**
+   * What the next pass writes.
+   * @param after the interval that ends where this one is to begin: the pass writes its end only. A timestamp costs a
+   * software adapter a tenth of a millisecond.
+   */
+  next(after?: Interval): { writes: GPUComputePassTimestampWrites; interval: Interval } {
+    const count = after ? 1 : 2;
+    const left = this.#sets.length * QUERIES - this.#used;
+    if (left < count) {
+      this.#used += left;
       this.#sets.push(this.#device.handle.createQuerySet({ type: "timestamp", count: QUERIES }));
-    this.#used += 2;
+    }
     const querySet = this.#sets.at(-1);
     if (!querySet) throw new Error("timestamps: no query set");
-    return { querySet, beginningOfPassWriteIndex: index, endOfPassWriteIndex: index + 1 };
+    const first = this.#used;
+    this.#used += count;
+    const index = first % QUERIES;
+    if (after)
+      return { writes: { querySet, endOfPassWriteIndex: index }, interval: [after[1], first] };
+    return {
+      writes: { querySet, beginningOfPassWriteIndex: index, endOfPassWriteIndex: index + 1 },
+      interval: [first, first + 1],
+    };
   }
 
   /**
    * Waits for all passes, and frees the query sets.
    * @param expectedMs how long they should still take (see `Device.read`)
-   * @returns nanoseconds on the GPU's clock: beginning and end of each pair
+   * @returns nanoseconds on the GPU's clock, 0 where no pass wrote any
    */
   async read(expectedMs = 0): Promise<BigUint64Array> {
     if (this.#used === 0) return new BigUint64Array(0);

@@ -74,7 +74,7 @@ export interface Profile {
   readonly busyMs: number;
   /** In which none was: `busyMs` and `idleMs` make up `wallMs`. */
   readonly idleMs: number;
-  /** All dispatches and copies added up; more than `busyMs` where some ran side by side. */
+  /** All dispatches and copies added up. */
   readonly gpuMs: number;
   readonly layers: readonly ProfileRow[];
   readonly kernels: readonly ProfileRow[];
