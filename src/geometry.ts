@@ -2,7 +2,7 @@
  * The geometry of convolution and pooling: the one place that knows padding arithmetic. Layers, kernels, references,
  * tests and benchmarks all take their sizes from here. Host arithmetic only.
  */
-import { ShapeError } from "./gpu/errors.ts";
+import { ShapeError } from "./tensor.ts";
 
 /** A height and a width; one number means both. */
 export type Size2d = number | readonly [number, number];

@@ -7,16 +7,18 @@ export { openDevice, type Device, type DeviceOptions } from "./gpu/device.ts";
 export { ceilDiv, grid1d, storedType, type Context, type Dispatch } from "./gpu/context.ts";
 export type { DispatchTime, Program } from "./gpu/program.ts";
 export { registerShader } from "./gpu/shader.ts";
-export { CheckpointError, DeviceError, ShaderError, ShapeError } from "./gpu/errors.ts";
+export { DeviceError, ShaderError } from "./gpu/errors.ts";
 export {
   elementCount,
   expectShape,
   reshape,
+  ShapeError,
   slice,
   type DType,
   type Shape,
   type Tensor,
 } from "./tensor.ts";
+export { CheckpointError } from "./safetensors.ts";
 export { Random } from "./random.ts";
 
 export * from "./kernels/adamax.ts";

@@ -5,13 +5,24 @@
  *
  * Written here, since npm has nothing to build on (its only `safetensors` is one version, 0.0.1) and we need what
  * small libraries leave out: writing tensors of hundreds of megabytes one at a time, into a file that appears whole or not
- * at all, and a header that is checked before anything is believed. No dependencies on library code but the error.
+ * at all, and a header that is checked before anything is believed.
  */
 import { open, rename, rm, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
-import { CheckpointError } from "./gpu/errors.ts";
 import { systemReason } from "./system_errors.ts";
 import { elementCount, formatShape, type DType, type Shape, type TypedArray } from "./tensor.ts";
+
+/** A file of weights or of training state that cannot be used. */
+export class CheckpointError extends Error {
+  override readonly name = "CheckpointError";
+  /** The file, as the user named it. */
+  readonly path: string;
+
+  constructor(path: string, message: string, options?: ErrorOptions) {
+    super(`checkpoint ${path}: ${message}`, options);
+    this.path = path;
+  }
+}
 
 /** Bytes of one element, for every type of the format that is made of whole bytes. */
 const ELEMENT_BYTES = {

@@ -1,7 +1,6 @@
 /**
  * A tensor is a labelled, shaped view of a GPU buffer: row-major, dense, no strides.
  */
-import { ShapeError } from "./gpu/errors.ts";
 
 export type DType = "float32" | "float16" | "int32" | "uint32" | "uint8";
 
@@ -20,6 +19,26 @@ export interface Tensor {
 }
 
 const BYTES: Record<DType, number> = { float32: 4, float16: 2, int32: 4, uint32: 4, uint8: 1 };
+
+/** Shapes that do not fit together, found on the host before anything is encoded. */
+export class ShapeError extends Error {
+  override readonly name = "ShapeError";
+  /** The operation or layer that refused, e.g. `conv2d` or `dense "head"`. */
+  readonly op: string;
+  /** The offending shapes by tensor name, e.g. `{ x: [8, 56, 56, 64], w: [3, 3, 32, 128] }`. */
+  readonly shapes: Readonly<Record<string, readonly number[]>>;
+
+  constructor(
+    op: string,
+    message: string,
+    shapes: Readonly<Record<string, readonly number[]>> = {},
+    options?: ErrorOptions,
+  ) {
+    super(`${op}: ${message}`, options);
+    this.op = op;
+    this.shapes = shapes;
+  }
+}
 
 /** The type of a tensor that holds such an array. */
 export function dtypeOf(values: TypedArray): DType {

@@ -11,8 +11,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CheckpointError } from "../src/gpu/errors.ts";
 import {
+  CheckpointError,
   openSafetensors,
   readSafetensors,
   writeSafetensors,

@@ -1,7 +1,6 @@
 /** The operations of `tuningfork op`: what each takes and gives, and the kernel that it runs. */
 import { conv2dGeometry, pool2dGeometry } from "../geometry.ts";
 import type { Context } from "../gpu/context.ts";
-import { ShapeError } from "../gpu/errors.ts";
 import { adamax } from "../kernels/adamax.ts";
 import { affineWarp } from "../kernels/affine_warp.ts";
 import { batchMetrics, LOG_COLUMNS } from "../kernels/batch_metrics.ts";
@@ -25,7 +24,7 @@ import { maxPool2d, maxPool2dGrad } from "../kernels/max_pool2d.ts";
 import { softmax } from "../kernels/softmax.ts";
 import { softmaxCrossEntropy } from "../kernels/softmax_cross_entropy.ts";
 import { clearStatus, stepState } from "../kernels/step_state.ts";
-import { formatShape, type Tensor } from "../tensor.ts";
+import { formatShape, ShapeError, type Tensor } from "../tensor.ts";
 import {
   ANY,
   HWIO,

@@ -4,12 +4,13 @@
 import {
   formatBytes,
   formatShape,
+  ShapeError,
   sizeBytes,
   type DType,
   type Shape,
   type Tensor,
 } from "../tensor.ts";
-import { DeviceError, ShapeError } from "./errors.ts";
+import { DeviceError } from "./errors.ts";
 
 export interface MemoryUse {
   /** Bytes in tensors that are alive. */

@@ -1,9 +1,8 @@
 /**
  * What a kernel wrapper is given: a place to record dispatches. Nothing runs while it records.
  */
-import type { DType, Shape, Tensor } from "../tensor.ts";
+import { ShapeError, type DType, type Shape, type Tensor } from "../tensor.ts";
 import type { Device } from "./device.ts";
-import { ShapeError } from "./errors.ts";
 import type { Constants, ShaderType } from "./shader.ts";
 
 export interface Dispatch {

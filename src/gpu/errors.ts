@@ -1,5 +1,5 @@
 /**
- * The errors that this project throws on purpose. Each message is one sentence that a user can act on:
+ * The errors of the GPU and of shaders. Each message is one sentence that a user can act on:
  * `<what>: <rule broken>: <expected> vs <got>; <next step>`. The fields hold the same facts for a program.
  */
 
@@ -14,26 +14,6 @@ export class DeviceError extends Error {
   constructor(message: string, kind: DeviceErrorKind, options?: ErrorOptions) {
     super(message, options);
     this.kind = kind;
-  }
-}
-
-/** Shapes that do not fit together, found on the host before anything is encoded. */
-export class ShapeError extends Error {
-  override readonly name = "ShapeError";
-  /** The operation or layer that refused, e.g. `conv2d` or `dense "head"`. */
-  readonly op: string;
-  /** The offending shapes by tensor name, e.g. `{ x: [8, 56, 56, 64], w: [3, 3, 32, 128] }`. */
-  readonly shapes: Readonly<Record<string, readonly number[]>>;
-
-  constructor(
-    op: string,
-    message: string,
-    shapes: Readonly<Record<string, readonly number[]>> = {},
-    options?: ErrorOptions,
-  ) {
-    super(`${op}: ${message}`, options);
-    this.op = op;
-    this.shapes = shapes;
   }
 }
 
@@ -66,17 +46,5 @@ export class ShaderError extends Error {
     this.file = details.file;
     this.messages = details.messages ?? [];
     this.constants = details.constants ?? {};
-  }
-}
-
-/** A file of weights or of training state that cannot be used. */
-export class CheckpointError extends Error {
-  override readonly name = "CheckpointError";
-  /** The file, as the user named it. */
-  readonly path: string;
-
-  constructor(path: string, message: string, options?: ErrorOptions) {
-    super(`checkpoint ${path}: ${message}`, options);
-    this.path = path;
   }
 }

@@ -8,8 +8,7 @@ import {
   storedType,
   type Context,
 } from "../gpu/context.ts";
-import { ShapeError } from "../gpu/errors.ts";
-import { expectShape, formatShape, type Tensor } from "../tensor.ts";
+import { expectShape, formatShape, ShapeError, type Tensor } from "../tensor.ts";
 import { forEachWindow } from "./windows.ts";
 
 const WG_SIZE = 64;

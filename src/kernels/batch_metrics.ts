@@ -2,8 +2,7 @@
  * The report of a training step, gathered on the GPU: mean loss, correct predictions, and whether all is finite.
  */
 import type { Context } from "../gpu/context.ts";
-import { ShapeError } from "../gpu/errors.ts";
-import { expectShape, formatShape, type Tensor } from "../tensor.ts";
+import { expectShape, formatShape, ShapeError, type Tensor } from "../tensor.ts";
 
 const WG_SIZE = 64;
 

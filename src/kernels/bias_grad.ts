@@ -2,8 +2,7 @@
  * The gradient of a bias: the sum of dy over everything but its last axis. Shared by conv2d and dense.
  */
 import { ceilDiv, expectDType, expectFloats, storedType, type Context } from "../gpu/context.ts";
-import { ShapeError } from "../gpu/errors.ts";
-import { elementCount, expectShape, reshape, type Tensor } from "../tensor.ts";
+import { elementCount, expectShape, reshape, ShapeError, type Tensor } from "../tensor.ts";
 import { sumSplits } from "./sum_splits.ts";
 import { forEachWindow } from "./windows.ts";
 

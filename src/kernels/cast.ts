@@ -2,8 +2,7 @@
  * The same values as float16 or as float32.
  */
 import { strideGrid, valueType, type Context } from "../gpu/context.ts";
-import { ShapeError } from "../gpu/errors.ts";
-import { expectShape, type Tensor } from "../tensor.ts";
+import { expectShape, ShapeError, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
 
 const WG_SIZE = 64;

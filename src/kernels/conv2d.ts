@@ -13,7 +13,6 @@
 import type { AlgorithmChoices, Context } from "../gpu/context.ts";
 import { ceilDiv, expectDType, expectFloats, grid1d, storedType } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
-import { ShapeError } from "../gpu/errors.ts";
 import {
   conv2dGeometry,
   conv2dParams,
@@ -25,6 +24,7 @@ import {
   expectShape,
   formatShape,
   reshape,
+  ShapeError,
   sizeBytes,
   type DType,
   type Tensor,

@@ -16,8 +16,14 @@ import {
   type Context,
 } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
-import { ShapeError } from "../gpu/errors.ts";
-import { elementCount, expectShape, formatShape, type DType, type Tensor } from "../tensor.ts";
+import {
+  elementCount,
+  expectShape,
+  formatShape,
+  ShapeError,
+  type DType,
+  type Tensor,
+} from "../tensor.ts";
 import { biasGrad } from "./bias_grad.ts";
 import { cast } from "./cast.ts";
 import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";

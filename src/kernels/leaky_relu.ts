@@ -9,8 +9,7 @@ import {
   valueType,
   type Context,
 } from "../gpu/context.ts";
-import { ShapeError } from "../gpu/errors.ts";
-import { elementCount, expectShape, reshape, type Tensor } from "../tensor.ts";
+import { elementCount, expectShape, reshape, ShapeError, type Tensor } from "../tensor.ts";
 import { sumSplits } from "./sum_splits.ts";
 import { flat, forEachWindow } from "./windows.ts";
 

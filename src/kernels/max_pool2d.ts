@@ -10,8 +10,7 @@ import {
   type Context,
 } from "../gpu/context.ts";
 import type { Constants } from "../gpu/shader.ts";
-import { ShapeError } from "../gpu/errors.ts";
-import { expectShape, type DType, type Shape, type Tensor } from "../tensor.ts";
+import { expectShape, ShapeError, type DType, type Shape, type Tensor } from "../tensor.ts";
 import { forEachWindow } from "./windows.ts";
 
 const WG_SIZE = 64;

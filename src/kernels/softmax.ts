@@ -2,8 +2,14 @@
  * Softmax over the last axis, any rank.
  */
 import { expectDType, expectFloats, grid1d, storedType, type Context } from "../gpu/context.ts";
-import { ShapeError } from "../gpu/errors.ts";
-import { elementCount, expectShape, formatShape, reshape, type Tensor } from "../tensor.ts";
+import {
+  elementCount,
+  expectShape,
+  formatShape,
+  reshape,
+  ShapeError,
+  type Tensor,
+} from "../tensor.ts";
 import { forEachWindow } from "./windows.ts";
 
 /** Invocations for a row of `columns` elements: a power of two, for few classes no more than a subgroup. */

@@ -2,8 +2,7 @@
  * Softmax and cross-entropy against integer labels, fused with its gradient; optional class weights as Keras has them.
  */
 import { expectDType, expectFloats, grid1d, storedType, type Context } from "../gpu/context.ts";
-import { ShapeError } from "../gpu/errors.ts";
-import { expectShape, formatShape, type Tensor } from "../tensor.ts";
+import { expectShape, formatShape, ShapeError, type Tensor } from "../tensor.ts";
 import { rowWorkgroupSize } from "./softmax.ts";
 
 export interface SoftmaxCrossEntropyInputs {

@@ -2,11 +2,12 @@
  * Tensors larger than one storage binding: work on them goes window by window over one buffer.
  */
 import type { Device } from "../gpu/device.ts";
-import { DeviceError, ShapeError } from "../gpu/errors.ts";
+import { DeviceError } from "../gpu/errors.ts";
 import {
   elementCount,
   formatShape,
   reshape,
+  ShapeError,
   sizeBytes,
   slice,
   type DType,

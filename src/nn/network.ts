@@ -2,7 +2,7 @@
  * Networks as JSON: every key is checked and an unknown one refused by name.
  */
 import { readFileSync } from "node:fs";
-import { ShapeError } from "../gpu/errors.ts";
+import { ShapeError } from "../tensor.ts";
 import type { Padding } from "../geometry.ts";
 import { systemReason } from "../system_errors.ts";
 import { Conv2D } from "./conv2d.ts";

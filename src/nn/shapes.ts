@@ -1,6 +1,5 @@
 /** Small helpers that layers share. */
-import { ShapeError } from "../gpu/errors.ts";
-import type { Shape, Tensor } from "../tensor.ts";
+import { ShapeError, type Shape, type Tensor } from "../tensor.ts";
 import type { Layer, Parameter } from "./layer.ts";
 
 /** `[h, w, c]`, or an error that says what would make it one. */

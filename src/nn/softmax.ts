@@ -1,7 +1,6 @@
 import type { Context } from "../gpu/context.ts";
-import { ShapeError } from "../gpu/errors.ts";
 import { softmax } from "../kernels/softmax.ts";
-import type { Shape, Tensor } from "../tensor.ts";
+import { ShapeError, type Shape, type Tensor } from "../tensor.ts";
 import { Layer } from "./layer.ts";
 import { layerLabel, vectorShape } from "./shapes.ts";
 

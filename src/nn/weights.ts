@@ -1,9 +1,9 @@
 /**
  * Models as safetensors files: the weights, and in the metadata all that predict, inspect and export need.
  */
-import { CheckpointError } from "../gpu/errors.ts";
 import type { Device } from "../gpu/device.ts";
 import {
+  CheckpointError,
   FILE_DTYPE,
   openSafetensors,
   writeSafetensors,

@@ -6,14 +6,13 @@
 import { existsSync } from "node:fs";
 import { readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { CheckpointError } from "../gpu/errors.ts";
 import { Choices } from "../kernels/choices.ts";
 import type { LossScale } from "../kernels/loss_scale.ts";
 import { loadWeights, saveModel, tensorToWrite, type ModelInfo } from "../nn/weights.ts";
 import type { Sequential } from "../nn/model.ts";
 import type { NetworkConfig } from "../nn/network.ts";
 import type { Precision } from "../nn/precision.ts";
-import { openSafetensors, type SafetensorsFile } from "../safetensors.ts";
+import { CheckpointError, openSafetensors, type SafetensorsFile } from "../safetensors.ts";
 import type { EpochRecord } from "./history.ts";
 import type { Moments } from "./step.ts";
 

@@ -5,9 +5,10 @@ import { join, sep } from "node:path";
 import { pathToFileURL } from "node:url";
 import { expect } from "chai";
 import { openDevice, type Device } from "../../src/gpu/device.ts";
-import { DeviceError, ShaderError, ShapeError } from "../../src/gpu/errors.ts";
+import { DeviceError, ShaderError } from "../../src/gpu/errors.ts";
 import {
   formatBytes,
+  ShapeError,
   sizeBytes,
   slice,
   type DType,

@@ -1,8 +1,15 @@
 import { expect } from "chai";
 import type { Device } from "../../src/gpu/device.ts";
-import { DeviceError, ShapeError } from "../../src/gpu/errors.ts";
+import { DeviceError } from "../../src/gpu/errors.ts";
 import { flat, forEachWindow, leadingWindows } from "../../src/kernels/windows.ts";
-import { sizeBytes, slice, type DType, type Shape, type Tensor } from "../../src/tensor.ts";
+import {
+  ShapeError,
+  sizeBytes,
+  slice,
+  type DType,
+  type Shape,
+  type Tensor,
+} from "../../src/tensor.ts";
 
 const ALIGNMENT = 256;
 
