@@ -68,10 +68,11 @@ export async function profile(options: ProfileOptions): Promise<number> {
     });
     console.log(`${title}, on ${describeDevice(device)}\n\n${formatProfile(result)}`);
     if (options.overhead !== undefined) {
-      const { plainMs, profiledMs, rounds } = await run.overhead(options.overhead);
+      const { plainMs, profiledMs, ratios, rounds } = await run.overhead(options.overhead);
+      const [low, middle, high] = ratios.map((ratio) => (100 * (ratio - 1)).toFixed(1));
       console.log(
-        `A step took ${plainMs.toFixed(2)} ms without the profiler, ${profiledMs.toFixed(2)} ms with it ` +
-          `(medians of ${rounds} rounds of ${steps} steps each, in turn): ${(100 * (profiledMs / plainMs - 1)).toFixed(1)} % more.`,
+        `A step took ${plainMs.toFixed(2)} ms without the profiler, ${profiledMs.toFixed(2)} ms with it: ${middle} % more, ` +
+          `half of the rounds between ${low} and ${high} % (${rounds} rounds of ${steps} steps each, in turn).`,
       );
     }
     console.log(`\n${join(out, "report.html")}, trace.json (ui.perfetto.dev), profile.json`);

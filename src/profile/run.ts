@@ -26,6 +26,8 @@ export interface Overhead {
   /** Medians over the rounds, in milliseconds a step. */
   readonly plainMs: number;
   readonly profiledMs: number;
+  /** With over without, of each round: lower quartile, median, upper quartile. */
+  readonly ratios: readonly [number, number, number];
   readonly rounds: number;
 }
 
@@ -74,17 +76,25 @@ export class ProfiledNetwork {
   async overhead(rounds: number): Promise<Overhead> {
     const plain: number[] = [];
     const profiled: number[] = [];
-    for (let round = 0; round < rounds; round++) {
-      plain.push(await this.#steps());
-      await this.#device.profile(async () => profiled.push(await this.#steps()));
-    }
-    return { plainMs: median(plain), profiledMs: median(profiled), rounds };
+    const turns = [
+      async () => plain.push(await this.#steps()),
+      () => this.#device.profile(async () => profiled.push(await this.#steps())),
+    ];
+    // Each goes first in every other round: the second may find the processor warmer, or slower.
+    for (let round = 0; round < rounds; round++) for (const turn of turns.reverse()) await turn();
+    const ratios = profiled.map((ms, i) => ms / (plain[i] ?? ms));
+    return {
+      plainMs: quantile(plain, 0.5),
+      profiledMs: quantile(profiled, 0.5),
+      ratios: [quantile(ratios, 0.25), quantile(ratios, 0.5), quantile(ratios, 0.75)],
+      rounds,
+    };
   }
 }
 
-function median(values: readonly number[]): number {
+function quantile(values: readonly number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
+  return sorted[Math.round(q * (sorted.length - 1))] ?? 0;
 }
 
 /** Images of noise at the size of the network's input, labelled in turn. */
