@@ -30,6 +30,12 @@ import {
   type Tensor,
 } from "../tensor.ts";
 import { biasGrad } from "./bias_grad.ts";
+import type {
+  Conv2dForward,
+  Conv2dImplementation,
+  Conv2dInputs,
+  Conv2dPass,
+} from "./conv2d_algorithm.ts";
 import {
   conv2dGemm,
   conv2dGemmUnsupported,
@@ -61,7 +67,7 @@ import {
 } from "./conv2d_winograd.ts";
 import { prefersSubgroups } from "./subgroup.ts";
 import { sumSplits } from "./sum_splits.ts";
-import { forEachWindow, type Window, type WindowCopy } from "./windows.ts";
+import { forEachWindow, type Window } from "./windows.ts";
 
 export const CONV2D_ALGORITHMS = [
   "direct",
@@ -76,61 +82,11 @@ export const CONV2D_ALGORITHMS = [
 ] as const;
 export type Conv2dAlgorithm = (typeof CONV2D_ALGORITHMS)[number];
 
-export type Conv2dPass = "forward" | "input_grad" | "weight_grad";
-
 export interface Conv2dOptions extends Conv2dSizes {
   /** Force a variant; default: `chooseConv2dAlgorithm`. */
   readonly algorithm?: Conv2dAlgorithm;
   /** Forward only: a leaky ReLU with this slope follows, in the same kernel. Default: none. */
   readonly leakySlope?: number | undefined;
-}
-
-export interface Conv2dInputs {
-  /** [n,inH,inW,inC] */
-  readonly x: Tensor;
-  /** [kH,kW,inC,outC] */
-  readonly w: Tensor;
-  /** [outC] */
-  readonly b?: Tensor | undefined;
-}
-
-/** What the forward pass of an algorithm takes. */
-export interface Conv2dForward extends Conv2dInputs {
-  readonly leakySlope?: number | undefined;
-}
-
-/** What an algorithm does within one window, whose batch size the geometry holds; all tensors fit in one binding. */
-export interface Conv2dImplementation {
-  /** Why it cannot run, as the end of an error; undefined where it can. */
-  readonly unsupported: (
-    device: Device,
-    geometry: Conv2dGeometry,
-    pass: Conv2dPass,
-    dtype: DType,
-  ) => string | undefined;
-  /** What it makes of a window's images beside its operands. */
-  readonly copies?: (geometry: Conv2dGeometry, pass: Conv2dPass, dtype: DType) => WindowCopy[];
-  readonly forward: (
-    ctx: Context,
-    inputs: Conv2dForward,
-    geometry: Conv2dGeometry,
-    y: Tensor,
-  ) => void;
-  readonly inputGrad: (
-    ctx: Context,
-    inputs: { dy: Tensor; w: Tensor },
-    geometry: Conv2dGeometry,
-    dx: Tensor,
-  ) => void;
-  /** How many partial sums the weight gradient wants; it may get fewer. */
-  readonly weightGradSplits: (device: Device, geometry: Conv2dGeometry) => number;
-  /** partials [splits,kH,kW,inC,outC]: every split is written (=), zeros where it has no pixels. */
-  readonly weightGrad: (
-    ctx: Context,
-    inputs: { x: Tensor; dy: Tensor },
-    geometry: Conv2dGeometry,
-    partials: Tensor,
-  ) => void;
 }
 
 const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Conv2dImplementation>> = {

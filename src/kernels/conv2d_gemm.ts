@@ -6,7 +6,7 @@ import type { Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Conv2dGeometry } from "../geometry.ts";
 import { elementCount, reshape, type DType, type Tensor } from "../tensor.ts";
-import type { Conv2dForward, Conv2dPass } from "./conv2d.ts";
+import type { Conv2dForward, Conv2dPass } from "./conv2d_algorithm.ts";
 import { conv2dSubgroupUnsupported } from "./conv2d_subgroup.ts";
 import { batchedSplits, matmulBatched } from "./matmul_batched.ts";
 import { matmulSubgroup } from "./matmul_subgroup.ts";

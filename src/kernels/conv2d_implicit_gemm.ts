@@ -6,7 +6,7 @@ import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import { conv2dParams, tapSteps, type Conv2dGeometry } from "../geometry.ts";
 import type { Tensor } from "../tensor.ts";
-import type { Conv2dForward, Conv2dImplementation } from "./conv2d.ts";
+import type { Conv2dForward, Conv2dImplementation } from "./conv2d_algorithm.ts";
 import { bindableAs } from "./repack.ts";
 
 /** How invocations share a tile: LANES_M x LANES_N of them, THREAD_M x THREAD_N elements each, TILE_K along the sum. */

@@ -13,7 +13,7 @@ import {
   type DType,
   type Tensor,
 } from "../tensor.ts";
-import type { Conv2dForward, Conv2dPass } from "./conv2d.ts";
+import type { Conv2dForward, Conv2dPass } from "./conv2d_algorithm.ts";
 import { repack, roundUp4 } from "./repack.ts";
 import { subgroupLanes, subgroupTiles, subgroupUnsupported } from "./subgroup.ts";
 import { alignedRows, type WindowCopy } from "./windows.ts";

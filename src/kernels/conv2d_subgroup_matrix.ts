@@ -8,7 +8,7 @@ import type { Constants } from "../gpu/shader.ts";
 import type { SubgroupMatrix } from "../gpu/subgroup_matrix.ts";
 import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
 import type { DType, Tensor } from "../tensor.ts";
-import type { Conv2dForward, Conv2dPass } from "./conv2d.ts";
+import type { Conv2dForward, Conv2dPass } from "./conv2d_algorithm.ts";
 import { bindableAs } from "./repack.ts";
 
 /** How subgroups share a tile: SUBGROUPS_M x SUBGROUPS_N of them, ROWS x COLS matrices each. */

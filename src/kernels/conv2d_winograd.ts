@@ -18,7 +18,7 @@ import { ceilDiv, grid1d, valueType, type Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Conv2dGeometry } from "../geometry.ts";
 import type { Tensor } from "../tensor.ts";
-import type { Conv2dForward } from "./conv2d.ts";
+import type { Conv2dForward } from "./conv2d_algorithm.ts";
 import { batchedSplits, matmulBatched } from "./matmul_batched.ts";
 import { matmulSubgroupBatched } from "./matmul_subgroup.ts";
 import { roundUp4 } from "./repack.ts";

@@ -9,7 +9,7 @@ import {
   conv2dUnsupported,
   conv2dWeightGrad,
   type Conv2dOptions,
-  type Conv2dPass,
+import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
 } from "../../src/kernels/conv2d.ts";
 import { GEMM_TILES } from "../../src/kernels/conv2d_implicit_gemm.ts";
 import * as reference from "../../src/reference/conv2d.ts";

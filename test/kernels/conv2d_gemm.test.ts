@@ -1,5 +1,6 @@
 import { expect } from "chai";
-import { conv2dUnsupported, type Conv2dPass } from "../../src/kernels/conv2d.ts";
+import { conv2dUnsupported } from "../../src/kernels/conv2d.ts";
+import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
 import type { Reference } from "../../src/reference/reference.ts";
 import {
   asHardware,

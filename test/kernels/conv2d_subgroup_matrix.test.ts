@@ -15,8 +15,8 @@ import {
   conv2dInputGrad,
   conv2dUnsupported,
   conv2dWeightGrad,
-  type Conv2dPass,
 } from "../../src/kernels/conv2d.ts";
+import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
 import type { Shape, Tensor } from "../../src/tensor.ts";
 import { expectPass, nameOf, PASSES, prepare, type Conv2dCase } from "../support/conv2d.ts";
 import { useDevice } from "../support/device.ts";

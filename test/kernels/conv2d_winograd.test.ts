@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import { conv2dGeometry } from "../../src/geometry.ts";
-import { conv2dUnsupported, type Conv2dPass } from "../../src/kernels/conv2d.ts";
+import { conv2dUnsupported } from "../../src/kernels/conv2d.ts";
+import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
 import * as plain from "../../src/reference/conv2d.ts";
 import {
   conv2dInputGradWinograd,

@@ -11,9 +11,9 @@ import {
   conv2dWeightGrad,
   type Conv2dAlgorithm,
   type Conv2dOptions,
-  type Conv2dPass,
 } from "../../src/kernels/conv2d.ts";
 import * as reference from "../../src/reference/conv2d.ts";
+import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
 import type { Reference } from "../../src/reference/reference.ts";
 import type { Shape, Tensor } from "../../src/tensor.ts";
 import { expectClose } from "../../src/testing/close.ts";
