@@ -71,7 +71,18 @@ export default defineConfig(
   },
   {
     files: ["test/**/*.ts"],
-    rules: { "@typescript-eslint/no-unused-expressions": "off" },
+    ignores: ["test/support/skip.ts"],
+    rules: {
+      "@typescript-eslint/no-unused-expressions": "off",
+      "no-restricted-syntax": [
+        "error",
+        {
+          selector: "CallExpression[callee.property.name='skip']",
+          message:
+            "A test that skips says why: skip(this, reason) or skipUnless() of test/support/skip.ts.",
+        },
+      ],
+    },
   },
   {
     files: ["**/*.{js,mjs}"],

@@ -9,6 +9,7 @@ import type { BenchRow } from "../../bench/results.ts";
 import type { AdapterDetails } from "../../src/gpu/adapter.ts";
 import { Sequential } from "../../src/nn/model.ts";
 import { useDevice } from "../support/device.ts";
+import { skipUnless } from "../support/skip.ts";
 
 const EFFORT = { seconds: 0.05, samples: 3 };
 const auto = { algorithm: "auto", precision: "float32" } as const;
@@ -232,7 +233,8 @@ describe("engines that are installed", function () {
               (python) => spawnSync(python, ["-c", "import torch"]).status === 0,
             )
           : existsSync(folder + String(kind?.packageName));
-      if (!there) this.skip();
+      const source = name === "torch" ? "a python3 with torch" : `${name}: npm run peers`;
+      skipUnless(this, there, `needs ${source}`);
       const { losses: ours } = await verifyTraining(device(), network("training_step"));
       const losses = () => ours;
       const [peer] = await openPeers([name], { adapter: device().summary, losses });

@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import { type Diagnosis, diagnose, doctor, formatDiagnosis } from "../../src/cli/doctor.ts";
+import { skipWithoutAdapter } from "../support/skip.ts";
 
 const HARDWARE: Diagnosis = {
   adapter: {
@@ -48,10 +49,7 @@ describe("cli/doctor", () => {
     expect(diagnosis.node).to.equal(process.version);
     expect(diagnosis.webgpu).to.match(/^\d+\.\d+\.\d+/);
     expect(code).to.equal(diagnosis.adapter ? 0 : 1);
-    if (!diagnosis.adapter) {
-      if (process.env["TUNINGFORK_REQUIRE_GPU"] === "1") throw new Error(diagnosis.error);
-      this.skip();
-    }
+    if (!diagnosis.adapter) skipWithoutAdapter(this, new Error(diagnosis.error));
     expect(diagnosis.features).to.have.all.keys(
       "timestamp-query",
       "subgroups",

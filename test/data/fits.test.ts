@@ -6,6 +6,7 @@ import { parseFits, FitsTable, readFitsImage } from "../../src/data/fits.ts";
 import { asinhColour, readFitsColour } from "../../src/data/fits_colour.ts";
 import { decodeImage } from "../../src/data/galaxy_images.ts";
 import { realDataSet, rejection, temporaryFolder, write } from "./fixtures.ts";
+import { skipUnless } from "../support/skip.ts";
 
 type Cards = readonly (readonly [string, string | number | boolean])[];
 
@@ -198,7 +199,7 @@ describe("fits", () => {
       const efigi = realDataSet(this, "efigi");
       const name = "PGC0000243";
       const fits = (letter: string): string => path.join(efigi, "fits", `${name}_${letter}.fits`);
-      if (!existsSync(fits("g"))) this.skip(); // a fetched EFIGI has the PNGs only
+      skipUnless(this, existsSync(fits("g")), "a fetched EFIGI has the PNGs only, no FITS bands");
       const bands = await Promise.all([fits("i"), fits("r"), fits("g")].map(readFitsImage));
       expect(bands.map((b) => [b.width, b.height])).to.deep.equal(
         Array.from({ length: 3 }, () => [255, 255]),
@@ -214,7 +215,7 @@ describe("fits", () => {
       const fits = path.join(realDataSet(this, "na10"), "fits");
       const band = (letter: string): string =>
         path.join(fits, `J000311.00+155754.0-${letter}.fits`);
-      if (!existsSync(band("g"))) this.skip();
+      skipUnless(this, existsSync(band("g")), "this na10 has no FITS bands of J000311.00+155754.0");
       const { width, height, rgb } = await readFitsColour([band("i"), band("r"), band("g")]);
       expect([width, height]).to.deep.equal([181, 181]);
       const centre = 3 * (90 * 181 + 90);

@@ -6,8 +6,9 @@ import os from "node:os";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
 import sharp from "sharp";
-import type { DataSetName } from "../../src/data/catalogue.ts";
+import { dataSetInfo, howToGet, type DataSetName } from "../../src/data/catalogue.ts";
 import { locateDataSet } from "../../src/data/locate.ts";
+import { skipUnless } from "../support/skip.ts";
 
 /** A temporary folder for each test of the suite in which it is called, removed after it. */
 export function temporaryFolder(): () => string {
@@ -52,7 +53,7 @@ export function idxGz(shape: readonly number[], values: Uint8Array): Buffer {
 /** The folder of a real data set, or the running test is skipped. */
 export function realDataSet(test: Mocha.Context, name: DataSetName): string {
   const found = locateDataSet(name);
-  if (!found) return test.skip();
+  skipUnless(test, found, `needs the data set ${name}; ${howToGet(dataSetInfo(name))}`);
   return found.folder;
 }
 

@@ -1,4 +1,4 @@
-import { unlinkSync } from "node:fs";
+import { existsSync, unlinkSync } from "node:fs";
 import path from "node:path";
 import { expect } from "chai";
 import { GALAXY_ZOO_CLASSES } from "../../src/data/catalogue.ts";
@@ -13,6 +13,7 @@ import {
 import { loadDataSet } from "../../src/data/load.ts";
 import { countPerLabel } from "../../src/data/dataset.ts";
 import { realDataSet, rejection, temporaryFolder, write, writeImage } from "./fixtures.ts";
+import { skipUnless } from "../support/skip.ts";
 
 describe("galaxy_zoo", () => {
   const folder = temporaryFolder();
@@ -172,12 +173,13 @@ describe("galaxy_zoo", () => {
     });
 
     it("gives the same by joining the catalogue as the derived table has", async function () {
-      realDataSet(this, "gz1");
-      realDataSet(this, "gz-tables");
+      const match = path.join(realDataSet(this, "gz1"), "schawinski2010_match.csv");
+      const tables = realDataSet(this, "gz-tables");
+      skipUnless(this, existsSync(match), "this gz1 has no derived table schawinski2010_match.csv");
       const derived = await loadGalaxyProperties();
-      if (derived.length !== 486) this.skip(); // a gz1 fetched from its public home
+      expect(derived).not.to.be.empty;
       const rows = await readSchawinski2010(
-        path.join(realDataSet(this, "gz-tables"), "schawinski_GZ_2010_catalogue.fits.gz"),
+        path.join(tables, "schawinski_GZ_2010_catalogue.fits.gz"),
       );
       const byId = new Map(rows.map((row) => [row.id, row]));
       for (const { id, redshift, logMass, sigma } of derived) {

@@ -3,7 +3,9 @@ import { cpSync, mkdirSync } from "node:fs";
 import path from "node:path";
 import { expect } from "chai";
 import { folderManifest, sha256File, verifyDataSet } from "../../src/data/verify.ts";
+import { messageOf } from "../../src/system_errors.ts";
 import { realDataSet, temporaryFolder, write, writeImage } from "./fixtures.ts";
+import { skip } from "../support/skip.ts";
 
 describe("verify", () => {
   const folder = temporaryFolder();
@@ -25,8 +27,8 @@ describe("verify", () => {
       const command =
         "find set/images -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1";
       expected = execFileSync("sh", ["-c", command], { cwd: folder(), encoding: "utf8" }).trim();
-    } catch {
-      return this.skip(); // no such tools
+    } catch (error) {
+      skip(this, `needs sh, find, sort and sha256sum: ${messageOf(error)}`);
     }
     const seen: number[] = [];
     const sum = await folderManifest(at("set/images"), "set/images", (done, total) => {

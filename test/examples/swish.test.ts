@@ -10,6 +10,7 @@ import { promisify } from "node:util";
 import { expect } from "chai";
 import { anyNewer } from "../../scripts/setup.mjs";
 import { useDevice } from "../support/device.ts";
+import { skipUnless } from "../support/skip.ts";
 import "../../examples/swish/swish.test.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -20,10 +21,8 @@ describe("examples/swish as a package of its own", () => {
   let folder = "";
   before(async function () {
     const built = statSync(join(ROOT, "dist/.built"), { throwIfNoEntry: false });
-    if (!built || anyNewer([join(ROOT, "src")], built.mtimeMs)) {
-      console.log("      skipped: dist/ is older than src/; npm test builds it first");
-      this.skip();
-    }
+    const current = built && !anyNewer([join(ROOT, "src")], built.mtimeMs);
+    skipUnless(this, current, "dist/ is older than src/; npm test builds it first");
     folder = await mkdtemp(join(tmpdir(), "tuningfork-example-"));
     cpSync(join(ROOT, "examples/swish"), folder, {
       recursive: true,

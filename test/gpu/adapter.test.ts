@@ -9,6 +9,7 @@ import {
   uncheckedToggles,
 } from "../../src/gpu/adapter.ts";
 import { DeviceError } from "../../src/gpu/errors.ts";
+import { skipWithoutAdapter } from "../support/skip.ts";
 
 /** A system without an adapter. */
 const DEBIAN_12: SystemFacts = {
@@ -156,10 +157,7 @@ describe("gpu/adapter", () => {
   });
 
   it("opens this system's adapter, whose device keeps what is written", async function () {
-    const opened = await openAdapter().catch((error: unknown) => {
-      if (process.env["TUNINGFORK_REQUIRE_GPU"] === "1") throw error;
-    });
-    if (!opened) return this.skip();
+    const opened = await openAdapter().catch((error: unknown) => skipWithoutAdapter(this, error));
     expect(opened.summary).to.deep.equal(adapterSummary(opened.adapter));
     expect(opened.summary.description).not.to.equal("");
     const device = await opened.adapter.requestDevice();

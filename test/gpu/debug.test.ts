@@ -6,6 +6,7 @@ import { leakyRelu } from "../../src/kernels/leaky_relu.ts";
 import { Sequential } from "../../src/nn/model.ts";
 import { fit } from "../../src/train/fit.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 import { stripes, TINY } from "../support/tiny.ts";
 
 const NAMES = ["TUNINGFORK_DEBUG", "TUNINGFORK_PRINT_SHADER", "TUNINGFORK_VALIDATE"] as const;
@@ -152,7 +153,7 @@ describe("TUNINGFORK_VALIDATE=1", () => {
     });
 
   it("finds infinity in what is stored as float16", async function () {
-    if (!adapter().hasFloat16) this.skip();
+    skipWithoutFloat16(this, adapter());
     const { error } = await validating(async (device) => {
       const { program } = await halve(device, [1, 2, 65504, 7e4, 3], "float16");
       device.submit(program);

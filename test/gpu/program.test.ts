@@ -5,6 +5,7 @@ import { DeviceError, ShaderError } from "../../src/gpu/errors.ts";
 import { leakyRelu } from "../../src/kernels/leaky_relu.ts";
 import { slice, type Tensor } from "../../src/tensor.ts";
 import { useDevice } from "../support/device.ts";
+import { skipUnless } from "../support/skip.ts";
 
 async function errorOf(call: () => unknown): Promise<Error> {
   try {
@@ -404,7 +405,8 @@ describe("Program.time", () => {
   const device = useDevice();
   const upload = useTensors(device);
   beforeEach(function () {
-    if (!device().handle.features.has("timestamp-query")) this.skip();
+    const hasTimestamps = device().handle.features.has("timestamp-query");
+    skipUnless(this, hasTimestamps, "needs an adapter with timestamp-query");
   });
 
   it("gives one row for each dispatch, in order, and computes as a run does", async () => {

@@ -20,6 +20,7 @@ import type { NetworkConfig } from "../../src/nn/network.ts";
 import { readSafetensors } from "../../src/safetensors.ts";
 import { rejection, temporaryFolder } from "../data/fixtures.ts";
 import { useDevice } from "../support/device.ts";
+import { skipUnless } from "../support/skip.ts";
 import {
   EVERY_LAYER,
   INFO,
@@ -270,10 +271,7 @@ describe("exportKeras and exportTfjs", () => {
     });
 
     it(`Keras gives our probabilities: ${name}`, async function () {
-      if (!hasKeras) {
-        console.log("      skipped: no python3 with keras; pip install keras jax h5py");
-        return this.skip();
-      }
+      skipUnless(this, hasKeras, "needs a python3 with keras: pip install keras jax h5py");
       await writeRandomModel(device(), at("model.safetensors"), network);
       const images = randomImages(3, network.input);
       const ours = await ourProbabilities(device(), at("model.safetensors"), images);

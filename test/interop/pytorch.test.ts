@@ -13,6 +13,7 @@ import { checkNetwork, type NetworkConfig } from "../../src/nn/network.ts";
 import { readSafetensors, writeSafetensors, type LoadedTensor } from "../../src/safetensors.ts";
 import { rejection, temporaryFolder, write } from "../data/fixtures.ts";
 import { useDevice } from "../support/device.ts";
+import { skipUnless } from "../support/skip.ts";
 import {
   EVERY_LAYER,
   INFO,
@@ -187,10 +188,7 @@ describe("exportPytorch", () => {
 
   for (const [name, network] of Object.entries({ EVERY_LAYER, WINDOWS })) {
     it(`PyTorch gives our probabilities: ${name}`, async function () {
-      if (python === undefined) {
-        console.log("      skipped: no python3 with torch; on Debian: apt install python3-torch");
-        return this.skip();
-      }
+      skipUnless(this, python, "needs a python3 with torch; on Debian: apt install python3-torch");
       await writeRandomModel(device(), at("model.safetensors"), network);
       const file = await exportPytorch(at("model.safetensors"), at("torch.safetensors"));
       expect(file).to.equal(at("torch.py"));

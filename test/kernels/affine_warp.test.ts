@@ -8,6 +8,7 @@ import type { Tensor } from "../../src/tensor.ts";
 import * as reference from "../../src/reference/affine_warp.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 import { runKernel } from "../../src/testing/kernel.ts";
 
 type Shape4 = [number, number, number, number];
@@ -108,7 +109,7 @@ describe("affineWarp", () => {
     });
 
   it("random matrices, y=[3,5,7,3] float16", async function () {
-    if (!device().hasFloat16) this.skip();
+    skipWithoutFloat16(this, device());
     const shape: Shape4 = [2, 9, 8, 3];
     const out: Shape4 = [3, 5, 7, 3];
     const images = randomBytes(shape, 2);

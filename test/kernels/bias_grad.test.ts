@@ -5,6 +5,7 @@ import { conv2dBiasGrad } from "../../src/kernels/conv2d.ts";
 import * as reference from "../../src/reference/bias_grad.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 import { expectGradient } from "../../src/testing/differences.ts";
 import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
@@ -47,7 +48,7 @@ describe("biasGrad", () => {
     [1, 3, 3, 64],
   ])
     it(`dy=[${shape.join(",")}] float16, summed in float32`, async function () {
-      if (!device().hasFloat16) this.skip();
+      skipWithoutFloat16(this, device());
       const c = shape.at(-1)!;
       const dy = roundToFloat16(randomFloats(shape, 1));
       const input = device().upload(toFloat16(dy), shape, "dy");

@@ -4,6 +4,7 @@ import { cast } from "../../src/kernels/cast.ts";
 import { randomFloats } from "../../src/testing/inputs.ts";
 import { runKernel } from "../../src/testing/kernel.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 
 const SHAPES = [[1], [64], [67], [3, 11, 13, 17]];
 
@@ -11,7 +12,7 @@ describe("cast", () => {
   const device = useDevice();
 
   beforeEach(function () {
-    if (!device().hasFloat16) this.skip();
+    skipWithoutFloat16(this, device());
   });
 
   for (const shape of SHAPES) {

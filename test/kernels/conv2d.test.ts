@@ -6,11 +6,10 @@ import {
   conv2d,
   CONV2D_ALGORITHMS,
   conv2dInputGrad,
-  conv2dUnsupported,
   conv2dWeightGrad,
   type Conv2dOptions,
-import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
 } from "../../src/kernels/conv2d.ts";
+import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
 import { GEMM_TILES } from "../../src/kernels/conv2d_implicit_gemm.ts";
 import * as reference from "../../src/reference/conv2d.ts";
 import type { Reference } from "../../src/reference/reference.ts";
@@ -21,10 +20,12 @@ import {
   PASSES,
   prepare,
   pretend,
+  skipUnsupported,
   type Conv2dCase,
   type Prepared,
 } from "../support/conv2d.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutSubgroups } from "../support/skip.ts";
 import { dot, expectGradient } from "../../src/testing/differences.ts";
 import { toFloat64 } from "../../src/testing/inputs.ts";
 
@@ -134,7 +135,7 @@ for (const pass of Object.keys(PASSES) as Conv2dPass[])
       for (const algorithm of TILED_CASES.includes(test) ? ALGORITHMS : UNTILED)
         it(`${algorithm} ${nameOf(test)}`, async function () {
           const { p, want } = prepared();
-          if (conv2dUnsupported(device(), p.g, pass, algorithm)) this.skip();
+          skipUnsupported(this, device(), p, pass, algorithm);
           await expectPass(device(), pass, p, want, { algorithm });
         });
     }
@@ -143,8 +144,7 @@ for (const pass of Object.keys(PASSES) as Conv2dPass[])
       const p = prepare(test, "float16");
       for (const algorithm of TILED_CASES.includes(test) ? ALGORITHMS : UNTILED)
         it(`${algorithm} float16 ${nameOf(test)}`, async function () {
-          if (!device().hasFloat16) this.skip();
-          if (conv2dUnsupported(device(), p.g, pass, algorithm, "float16")) this.skip();
+          skipUnsupported(this, device(), p, pass, algorithm);
           await expectPass(device(), pass, p, PASSES[pass].want(p), { algorithm });
         });
     }
@@ -166,7 +166,7 @@ describe("conv2d of tensors larger than one binding", () => {
   for (const pass of Object.keys(PASSES) as Conv2dPass[])
     for (const algorithm of ALGORITHMS)
       it(`${pass} ${algorithm} works in windows over the batch`, async function () {
-        if (conv2dUnsupported(device(), p.g, pass, algorithm)) this.skip();
+        skipUnsupported(this, device(), p, pass, algorithm);
         await expectPass(device(), pass, p, PASSES[pass].want(p), { algorithm });
       });
 
@@ -174,7 +174,7 @@ describe("conv2d of tensors larger than one binding", () => {
   const few = prepare({ x: [5, 8, 8, 3], w: [3, 3, 3, 6], padding: "same" });
   for (const pass of Object.keys(PASSES) as Conv2dPass[])
     it(`${pass} subgroup works in windows whose copies fit`, async function () {
-      if (device().subgroupSize === 0) this.skip();
+      skipWithoutSubgroups(this, device());
       await expectPass(device(), pass, few, PASSES[pass].want(few), { algorithm: "subgroup" });
     });
 
@@ -183,8 +183,7 @@ describe("conv2d of tensors larger than one binding", () => {
   for (const pass of Object.keys(PASSES) as Conv2dPass[])
     for (const algorithm of UNTILED)
       it(`${pass} ${algorithm} of float16 works in windows over the batch`, async function () {
-        if (!device().hasFloat16) this.skip();
-        if (conv2dUnsupported(device(), halves.g, pass, algorithm, "float16")) this.skip();
+        skipUnsupported(this, device(), halves, pass, algorithm);
         await expectPass(device(), pass, halves, PASSES[pass].want(halves), { algorithm });
       });
 

@@ -9,6 +9,7 @@ import {
   PASSES,
   prepare,
   pretend,
+  skipUnsupported,
   type Conv2dCase,
   type Prepared,
 } from "../support/conv2d.ts";
@@ -45,7 +46,7 @@ for (const pass of PASS_NAMES)
       it(nameOf(test), async function () {
         const { p, want } = prepared();
         // Channels in any number are for adapters whose products go through subgroups.
-        if (conv2dUnsupported(device(), p.g, pass, "gemm_1x1") !== undefined) this.skip();
+        skipUnsupported(this, device(), p, pass, "gemm_1x1");
         await expectPass(device(), pass, p, want, { algorithm: "gemm_1x1" });
       });
       if ([...test.w].slice(2).every((channels) => channels % 4 === 0))
@@ -63,8 +64,7 @@ for (const pass of PASS_NAMES)
         const p = prepare(test, "float16");
         if (on && [p.g.inC, p.g.outC].some((channels) => channels % 4 !== 0)) continue;
         it(`float16${name} ${nameOf(test)}`, async function () {
-          if (!device().hasFloat16) this.skip();
-          if (conv2dUnsupported(device(), p.g, pass, "gemm_1x1", "float16")) this.skip();
+          skipUnsupported(this, device(), p, pass, "gemm_1x1");
           const options = { algorithm: "gemm_1x1", ...(on && { on }) } as const;
           await expectPass(device(), pass, p, PASSES[pass].want(p), options);
         });

@@ -20,6 +20,7 @@ import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
 import type { Shape, Tensor } from "../../src/tensor.ts";
 import { expectPass, nameOf, PASSES, prepare, type Conv2dCase } from "../support/conv2d.ts";
 import { useDevice } from "../support/device.ts";
+import { skipUnless, skipWithoutFloat16, skipWithoutSubgroups } from "../support/skip.ts";
 import { leakyReference } from "../support/leaky.ts";
 import { expectClose } from "../../src/testing/close.ts";
 
@@ -68,6 +69,12 @@ async function expectRight(device: Device, pass: Conv2dPass, test: Conv2dCase): 
   expectClose(y, leakyReference(want, leakySlope), p.yShape, { stored: "float16" });
 }
 
+/** Emulated matrices are shared by the lanes of subgroups that are there. */
+function skipWithoutEmulation(context: Mocha.Context, device: Device): void {
+  skipWithoutFloat16(context, device);
+  skipWithoutSubgroups(context, device);
+}
+
 describe("conv2d by subgroup matrices, emulated", function () {
   this.timeout(120_000);
   // Rows, columns and depth differ in every pair of tile and matrix, as do the matrices in a tile.
@@ -77,19 +84,19 @@ describe("conv2d by subgroup matrices, emulated", function () {
     const odd = pass === "input_grad" ? [STRIDED] : ODD_CHANNELS;
     for (const test of [...CASES, ...odd])
       it(`${pass} ${nameOf(test)}`, async function () {
-        if (!device().subgroupMatrix) this.skip();
+        skipWithoutEmulation(this, device());
         await expectRight(device(), pass, test);
       });
   }
 
   it("forward and weight_grad with a stride", async function () {
-    if (!device().subgroupMatrix) this.skip();
+    skipWithoutEmulation(this, device());
     for (const pass of ["forward", "weight_grad"] as const)
       await expectRight(device(), pass, STRIDED);
   });
 
   it("sums the pixels of a weight gradient in parts", async function () {
-    if (!device().subgroupMatrix) this.skip();
+    skipWithoutEmulation(this, device());
     const many: Conv2dCase = { x: [2, 23, 31, 8], w: [3, 3, 8, 24], padding: "same" };
     await expectRight(device(), "weight_grad", many);
   });
@@ -109,7 +116,7 @@ describe("conv2d by subgroup matrices, lower than wide", function () {
 
   for (const pass of ALL)
     it(`${pass} ${nameOf(CASES[1]!)}`, async function () {
-      if (!device().subgroupMatrix) this.skip();
+      skipWithoutEmulation(this, device());
       await expectRight(device(), pass, CASES[1]!);
     });
 });
@@ -196,7 +203,9 @@ describe("conv2d by subgroup matrices, on tensor cores", () => {
     Object.assign(globalThis, globals);
     const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
     const adapter = await gpu.requestAdapter();
-    if (!adapter?.features.has(SUBGROUP_MATRIX)) this.skip();
+    skipUnless(this, adapter, "needs a Dawn with its null backend");
+    const knows = adapter.features.has(SUBGROUP_MATRIX);
+    skipUnless(this, knows, `needs a Dawn that knows ${SUBGROUP_MATRIX}`);
     const device = await adapter.requestDevice({
       requiredFeatures: [SUBGROUP_MATRIX as GPUFeatureName, "subgroups", "shader-f16"],
     });
@@ -223,8 +232,9 @@ describe("multipliesRightly", () => {
   const device = useDevice();
 
   it("takes right products, and neither wrong ones nor none", async function () {
-    const { handle, subgroupSize: lanes, hasFloat16 } = device();
-    if (lanes === 0 || !hasFloat16) this.skip();
+    skipWithoutFloat16(this, device());
+    skipWithoutSubgroups(this, device());
+    const { handle, subgroupSize: lanes } = device();
     const emulated = { m: 16, n: 8, k: 8, lanes, emulated: true };
     expect(await multipliesRightly(handle, emulated)).to.equal(true);
     // Half of the sums are left to lanes that there are not.

@@ -19,6 +19,7 @@ import {
   type Prepared,
 } from "../support/conv2d.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 import { toFloat64 } from "../../src/testing/inputs.ts";
 
 const CASES: readonly Conv2dCase[] = [
@@ -142,13 +143,13 @@ for (const pass of PASS_NAMES)
 
     for (const test of CASES.filter(({ x, w }) => x[1] === 5 || (x[3] === 4 && w[0] === 2)))
       it(`float16 ${nameOf(test)}`, async function () {
-        if (!device().hasFloat16) this.skip();
+        skipWithoutFloat16(this, device());
         const p = prepare(test, "float16");
         await expectPass(device(), pass, p, WANT[pass](p), { algorithm: "winograd" });
       });
 
     it("float16 with the products for GPUs", async function () {
-      if (!device().hasFloat16) this.skip();
+      skipWithoutFloat16(this, device());
       const p = prepare({ x: [2, 9, 7, 8], w: [3, 3, 8, 12], padding: "same" }, "float16");
       await expectPass(device(), pass, p, WANT[pass](p), { algorithm: "winograd", on: asHardware });
     });

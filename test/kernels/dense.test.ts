@@ -17,6 +17,7 @@ import * as reference from "../../src/reference/dense.ts";
 import type { Shape, Tensor } from "../../src/tensor.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16, skipWithoutSubgroups } from "../support/skip.ts";
 import { dot, expectGradient } from "../../src/testing/differences.ts";
 import { expectLeaky, leakyReference } from "../support/leaky.ts";
 import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
@@ -143,22 +144,12 @@ const referenceForward = (sizes: Case, hasBias: boolean) => {
   return reference.dense(toFloat64(x), toFloat64(w), hasBias ? toFloat64(b) : undefined, sizes);
 };
 
-function skipWithoutSubgroups(
-  context: Mocha.Context,
-  device: Device,
-  algorithm: DenseAlgorithm,
-): void {
-  if (algorithm !== "subgroup" || device.subgroupSize > 0) return;
-  console.log("      skipped: this adapter has no subgroups of one fixed size");
-  context.skip();
-}
-
 /** The three passes of a case whose activations and weights are float16. */
 function checkFloat16(device: () => Device, sizes: Case, algorithm: DenseAlgorithm): void {
   const { n, inC, outC } = sizes;
   it(`float16 ${title(sizes)}`, async function () {
-    if (!device().hasFloat16) this.skip();
-    skipWithoutSubgroups(this, device(), algorithm);
+    skipWithoutFloat16(this, device());
+    if (algorithm === "subgroup") skipWithoutSubgroups(this, device());
     const { b } = inputs(sizes);
     const [x, w, dy] = [inputs(sizes).x, inputs(sizes).w, inputs(sizes).dy].map(roundToFloat16) as [
       Float32Array,
@@ -208,7 +199,7 @@ function checkCase(device: () => Device, sizes: Case, algorithm: DenseAlgorithm)
 
   for (const hasBias of [false, true])
     it(`forward ${title(sizes)}${hasBias ? " b" : ""}`, async function () {
-      skipWithoutSubgroups(this, device(), algorithm);
+      if (algorithm === "subgroup") skipWithoutSubgroups(this, device());
       const y = await forward(device(), sizes, hasBias, algorithm);
       expectClose(y, referenceForward(sizes, hasBias), [n, outC]);
       const again = await forward(device(), sizes, hasBias, algorithm);
@@ -217,7 +208,7 @@ function checkCase(device: () => Device, sizes: Case, algorithm: DenseAlgorithm)
     });
 
   it(`input gradient ${title(sizes)}`, async function () {
-    skipWithoutSubgroups(this, device(), algorithm);
+    if (algorithm === "subgroup") skipWithoutSubgroups(this, device());
     const { w, dy } = inputs(sizes);
     const want = reference.denseInputGrad(toFloat64(dy), toFloat64(w), sizes);
     expectClose(await inputGrad(device(), sizes, dy, algorithm), want, [n, inC]);
@@ -225,7 +216,7 @@ function checkCase(device: () => Device, sizes: Case, algorithm: DenseAlgorithm)
   });
 
   it(`weight gradient ${title(sizes)}`, async function () {
-    skipWithoutSubgroups(this, device(), algorithm);
+    if (algorithm === "subgroup") skipWithoutSubgroups(this, device());
     const { x, dy } = inputs(sizes);
     const want = reference.denseWeightGrad(toFloat64(x), toFloat64(dy), sizes);
     expectClose(await weightGrad(device(), sizes, dy, algorithm), want, [inC, outC]);

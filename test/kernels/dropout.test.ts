@@ -14,6 +14,7 @@ import type { Tensor } from "../../src/tensor.ts";
 import * as reference from "../../src/reference/dropout.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 import { dot, expectGradient } from "../../src/testing/differences.ts";
 import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
@@ -55,7 +56,7 @@ describe("dropout", () => {
 
   for (const shape of [[3], [257], [2, 5, 7, 4]])
     it(`x=[${shape.join(",")}] float16, the mask of float32`, async function () {
-      if (!device().hasFloat16) this.skip();
+      skipWithoutFloat16(this, device());
       const x = roundToFloat16(randomFloats(shape, 1));
       const want = reference.dropout(toFloat64(x), DRAW);
       for (const pass of ["forward", "backward"] as const)

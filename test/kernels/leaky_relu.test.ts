@@ -8,6 +8,7 @@ import type { Tensor } from "../../src/tensor.ts";
 import * as reference from "../../src/reference/leaky_relu.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 import { dot, expectGradient } from "../../src/testing/differences.ts";
 import { awayFromZero, randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
@@ -32,7 +33,7 @@ describe("leakyRelu", () => {
 
   for (const shape of [[5], [64], [3, 11, 13, 17]])
     it(`x=[${shape.join(",")}] float16`, async function () {
-      if (!device().hasFloat16) this.skip();
+      skipWithoutFloat16(this, device());
       const x = roundToFloat16(randomFloats(shape, 1));
       const input = device().upload(toFloat16(x), shape, "x");
       const encode = (ctx: Context, out: Tensor) => {
@@ -61,7 +62,7 @@ describe("leakyReluGrad", () => {
 
   for (const shape of [[65], [3, 5, 7, 12]])
     it(`x=[${shape.join(",")}] float16`, async function () {
-      if (!device().hasFloat16) this.skip();
+      skipWithoutFloat16(this, device());
       const x = roundToFloat16(awayFromZero(shape, 2));
       const dy = roundToFloat16(randomFloats(shape, 3));
       const inputs = {
@@ -161,7 +162,7 @@ describe("leakyReluBiasGrad", () => {
     [2, 9, 9, 12],
   ])
     it(`y=[${shape.join(",")}] float16, db summed in float32`, async function () {
-      if (!device().hasFloat16) this.skip();
+      skipWithoutFloat16(this, device());
       const y = roundToFloat16(awayFromZero(shape, 2));
       const dy = roundToFloat16(randomFloats(shape, 3));
       const c = shape.at(-1)!;

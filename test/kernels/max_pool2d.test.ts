@@ -14,6 +14,7 @@ import type { Tensor } from "../../src/tensor.ts";
 import * as reference from "../../src/reference/max_pool2d.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 import { dot, expectGradient } from "../../src/testing/differences.ts";
 import { distinctFloats, randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
@@ -227,7 +228,7 @@ describe("maxPool2d in float16", () => {
     [[2, 5, 7, 8], { size: 2, padding: "same" }],
   ] as [number[], Pool2dSizes][])
     it(`x=[${shape.join(",")}] ${JSON.stringify(options)}`, async function () {
-      if (!device().hasFloat16) this.skip();
+      skipWithoutFloat16(this, device());
       const g = pool2dGeometry(shape, options);
       // Rounded values tie now and then, as float16 activations do.
       const x = roundToFloat16(randomFloats(shape, 9));
@@ -246,7 +247,7 @@ describe("maxPool2d in float16", () => {
     });
 
   it("lets a NaN win", async function () {
-    if (!device().hasFloat16) this.skip();
+    skipWithoutFloat16(this, device());
     const x = Float32Array.of(NaN, 1, 1, 1, 2, 2, NaN, 2, 3, 3, 3, 3, 4, 4, 4, 4);
     const dy = new Float32Array(4);
     const { y } = await poolByArgmax(device(), x, dy, [1, 2, 2, 4], { size: 2 }, "float16");

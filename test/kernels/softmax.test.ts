@@ -4,6 +4,7 @@ import { softmax } from "../../src/kernels/softmax.ts";
 import * as reference from "../../src/reference/softmax.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 import { runKernel } from "../../src/testing/kernel.ts";
 
@@ -50,7 +51,7 @@ describe("softmax", () => {
     [2, 257],
   ])
     it(`x=[${shape.join(",")}] float16, y float32`, async function () {
-      if (!device().hasFloat16) this.skip();
+      skipWithoutFloat16(this, device());
       const x = roundToFloat16(randomFloats(shape, 1, "x", 30));
       const want = reference.softmax(toFloat64(x), shape.at(-1)!);
       expectClose(await run(toFloat16(x), shape), want, shape, TOLERANCE);

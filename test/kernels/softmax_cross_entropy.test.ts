@@ -5,6 +5,7 @@ import { Random } from "../../src/random.ts";
 import * as reference from "../../src/reference/softmax_cross_entropy.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 import { expectGradient } from "../../src/testing/differences.ts";
 import { unwritten } from "../../src/testing/guarded.ts";
 import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
@@ -97,7 +98,7 @@ describe("softmaxCrossEntropy", () => {
   });
 
   it("takes float16 logits and gives a scaled float16 gradient, the loss in float32", async function () {
-    if (!device().hasFloat16) this.skip();
+    skipWithoutFloat16(this, device());
     const x = roundToFloat16(randomFloats([31, 3], 1, "x", 4));
     const labels = randomLabels(31, 3, 2);
     const weights = Float32Array.of(0.5, 1, 2);

@@ -4,6 +4,7 @@ import { conv2dSubgroupUnsupported } from "../../src/kernels/conv2d_subgroup.ts"
 import { repack } from "../../src/kernels/repack.ts";
 import { subgroupLanes, subgroupTiles, subgroupUnsupported } from "../../src/kernels/subgroup.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutSubgroups } from "../support/skip.ts";
 import { runKernel } from "../../src/testing/kernel.ts";
 
 describe("subgroupLanes", () => {
@@ -88,7 +89,7 @@ describe("conv2d by subgroups", () => {
   const small = useDevice({ maxBindingBytes: 4096 });
 
   it("leaves images whose copy exceeds one binding to other algorithms", function () {
-    if (small().subgroupSize === 0) this.skip();
+    skipWithoutSubgroups(this, small());
     const why = (size: number, channels: number) =>
       conv2dSubgroupUnsupported(
         small(),

@@ -17,6 +17,7 @@ import {
   type TunedOperation,
 } from "../../src/nn/tune.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 import { TINY } from "../support/tiny.ts";
 
 const conv = (n: number, pass: Operation["pass"] = "forward") => ({
@@ -92,7 +93,7 @@ describe("the autotuner", () => {
   });
 
   it("tries the algorithms of float16 with tensors of that type", async function () {
-    if (!device().hasFloat16) this.skip();
+    skipWithoutFloat16(this, device());
     const dtype = "float16";
     const sizes = { n: 4, inC: 20, outC: 12 };
     for (const pass of ["forward", "weight_grad"] as const) {

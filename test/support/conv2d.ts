@@ -8,16 +8,18 @@ import { conv2dGeometry, type Conv2dSizes } from "../../src/geometry.ts";
 import {
   conv2d,
   conv2dInputGrad,
+  conv2dUnsupported,
   conv2dWeightGrad,
   type Conv2dAlgorithm,
   type Conv2dOptions,
 } from "../../src/kernels/conv2d.ts";
-import * as reference from "../../src/reference/conv2d.ts";
 import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
+import * as reference from "../../src/reference/conv2d.ts";
 import type { Reference } from "../../src/reference/reference.ts";
 import type { Shape, Tensor } from "../../src/tensor.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { expectLeaky, leakyReference } from "./leaky.ts";
+import { skip, skipWithoutFloat16 } from "./skip.ts";
 import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 import { expectLinearAndRepeatable, runKernel } from "../../src/testing/kernel.ts";
 
@@ -203,6 +205,19 @@ export async function expectPass(
   expectClose(got, want, shape(p));
   if (pass === "forward") expectLeaky(await run(device, p, fused, p.dy, on), got, SLOPE);
   else await expectLinearAndRepeatable(p.dy, (dy) => run(device, p, options, dy, on));
+}
+
+/** Skips the running test where this adapter cannot compute the pass so. */
+export function skipUnsupported(
+  context: Mocha.Context,
+  device: Device,
+  { g, dtype }: Prepared,
+  pass: Conv2dPass,
+  algorithm: Conv2dAlgorithm,
+): void {
+  if (dtype === "float16") skipWithoutFloat16(context, device);
+  const reason = conv2dUnsupported(device, g, pass, algorithm, dtype);
+  if (reason !== undefined) skip(context, reason);
 }
 
 /** A context that records for a GPU, whatever the adapter: the algorithms then choose their shaders for one. */

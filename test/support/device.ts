@@ -2,6 +2,7 @@
  * One device for a whole test file. Without an adapter its tests skip with the reason; TUNINGFORK_REQUIRE_GPU=1 fails.
  */
 import { openDevice, type Device, type DeviceOptions } from "../../src/gpu/device.ts";
+import { skipWithoutAdapter } from "./skip.ts";
 
 // What was measured on this machine before must not decide what the tests run.
 process.env["TUNINGFORK_TUNE"] ??= "off";
@@ -13,9 +14,7 @@ export function useDevice(options: DeviceOptions = {}): () => Device {
     try {
       device = await openDevice(options);
     } catch (error) {
-      if (process.env["TUNINGFORK_REQUIRE_GPU"] === "1") throw error;
-      console.log(`      skipped: ${error instanceof Error ? error.message : String(error)}`);
-      this.skip();
+      skipWithoutAdapter(this, error);
     }
   });
   afterEach(async () => {

@@ -12,6 +12,7 @@ import { historyCsv } from "../../src/train/history.ts";
 import type { FitOptions } from "../../src/train/options.ts";
 import { predict } from "../../src/train/predict.ts";
 import { useDevice } from "../support/device.ts";
+import { skipWithoutFloat16 } from "../support/skip.ts";
 import { stripes, TINY } from "../support/tiny.ts";
 
 /** Five steps an epoch, the last of 8 images. */
@@ -22,7 +23,7 @@ describe("mixed precision", () => {
   const device = useDevice();
   let folder = "";
   before(async function () {
-    if (!device().hasFloat16) this.skip();
+    skipWithoutFloat16(this, device());
     folder = await mkdtemp(join(tmpdir(), "tuningfork-mixed-"));
   });
   after(async () => {

@@ -16,9 +16,11 @@ import { expect } from "chai";
 import { PNG } from "pngjs";
 import { train } from "../../src/cli/train.ts";
 import { swiftShaderDir } from "../../src/gpu/adapter.ts";
+import { messageOf } from "../../src/system_errors.ts";
 import { readSafetensors } from "../../src/safetensors.ts";
 import type { EpochRecord } from "../../src/train/history.ts";
 import { useDevice } from "../support/device.ts";
+import { skip } from "../support/skip.ts";
 import { stripes } from "../support/tiny.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
@@ -177,10 +179,7 @@ describe("training as a process", function () {
       const size = Math.round(1.5 * CHECKPOINT_BYTES);
       execFileSync("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", out], { stdio: "pipe" });
     } catch (error) {
-      console.log(
-        `      skipped: needs a small disk, and mounting one needs root: ${String(error)}`,
-      );
-      this.skip();
+      skip(this, `needs a small disk, and mounting one needs root: ${messageOf(error)}`);
     }
     try {
       const { code, stderr } = await run(trainArgs(out));
