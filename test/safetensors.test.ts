@@ -18,6 +18,7 @@ import {
   writeSafetensors,
   type TensorToWrite,
 } from "../src/safetensors.ts";
+import { skipUnless } from "./support/skip.ts";
 
 const bytesOf = (values: Float32Array | Int32Array): Uint8Array => new Uint8Array(values.buffer);
 const WEIGHT: TensorToWrite = {
@@ -135,7 +136,7 @@ describe("safetensors", () => {
     };
 
     it("leaves the old file as it was when the disk is full", async function () {
-      if (!existsSync("/dev/full")) this.skip();
+      skipUnless(this, existsSync("/dev/full"), "needs /dev/full, which Linux has");
       writeFileSync(path, "the old file");
       // Every write to /dev/full fails with ENOSPC; the temporary file follows the link to it.
       symlinkSync("/dev/full", `${path}.tmp-${process.pid}`);
