@@ -42,7 +42,7 @@ export async function runOp({ name, in: from, out, attrs = "{}" }: OpOptions): P
       ]),
     );
     await device.run(name, (ctx) => {
-      spec.encode(ctx, Object.fromEntries(uploaded), attributes, outputs);
+      spec.encode(ctx, Object.fromEntries(uploaded), attributes, outputs, device);
     });
     const tensors = Object.values(outputs).map((tensor) => ({
       name: tensor.label,

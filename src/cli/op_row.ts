@@ -3,6 +3,7 @@
  */
 import type { Padding, Size2d } from "../geometry.ts";
 import type { Context } from "../gpu/context.ts";
+import type { Device } from "../gpu/device.ts";
 import type { DType, Shape, Tensor, TypedArray } from "../tensor.ts";
 
 /** A tensor that an operation takes. */
@@ -50,6 +51,7 @@ interface OpSpec<I extends Inputs, A extends Attributes, Name extends string> {
     inputs: Tensors<I>,
     attributes: Values<A>,
     outputs: Record<Name, Tensor>,
+    device: Device,
   ) => void;
 }
 

@@ -1,6 +1,6 @@
 /** The operations of `tuningfork op`: what each takes and gives, and the kernel that it runs. */
 import { conv2dGeometry, pool2dGeometry } from "../geometry.ts";
-import type { Context } from "../gpu/context.ts";
+import type { Device } from "../gpu/device.ts";
 import { adamax } from "../kernels/adamax.ts";
 import { affineWarp } from "../kernels/affine_warp.ts";
 import { batchMetrics, LOG_COLUMNS } from "../kernels/batch_metrics.ts";
@@ -205,14 +205,14 @@ export const OPS: Readonly<Record<string, Op>> = {
       checkLabels(labels, axis(x, 1));
       return { loss: [], dx: x.shape };
     },
-    encode: (ctx, { x, labels, classWeights }, _attributes, { loss, dx }) => {
+    encode: (ctx, { x, labels, classWeights }, _attributes, { loss, dx }, device) => {
       const rows = x.shape[0] ?? 0;
       const rowLoss = ctx.scratch([rows], "float32", "rowLoss");
       const correct = ctx.scratch([rows], "uint32", "correct");
       softmaxCrossEntropy(ctx, { x, labels, classWeights }, { rowLoss, correct, dx });
       const words = stepState({ step: 0, learningRate: 0, beta1: 0, slot: 0 });
-      const step = ctx.device.upload(words, [4], "step");
-      const status = ctx.device.upload(clearStatus(), [4], "status");
+      const step = device.upload(words, [4], "step");
+      const status = device.upload(clearStatus(), [4], "status");
       const log = ctx.scratch([1, LOG_COLUMNS], "float32", "log");
       batchMetrics(ctx, { rowLoss, correct, step }, { loss, log, status });
     },
@@ -221,16 +221,16 @@ export const OPS: Readonly<Record<string, Op>> = {
     inputs: { x: floats(ANY) },
     attributes: DROPOUT_ATTRIBUTES,
     outputs: ({ x }) => ({ y: x.shape }),
-    encode: (ctx, { x }, attributes, { y }) => {
-      dropout(ctx, { x, step: dropoutStep(ctx, attributes.step) }, attributes, y);
+    encode: (ctx, { x }, attributes, { y }, device) => {
+      dropout(ctx, { x, step: dropoutStep(device, attributes.step) }, attributes, y);
     },
   }),
   dropout_grad: op({
     inputs: { dy: floats(ANY) },
     attributes: DROPOUT_ATTRIBUTES,
     outputs: ({ dy }) => ({ dx: dy.shape }),
-    encode: (ctx, { dy }, attributes, { dx }) => {
-      dropoutGrad(ctx, { dy, step: dropoutStep(ctx, attributes.step) }, attributes, dx);
+    encode: (ctx, { dy }, attributes, { dx }, device) => {
+      dropoutGrad(ctx, { dy, step: dropoutStep(device, attributes.step) }, attributes, dx);
     },
   }),
   adamax: op({
@@ -243,13 +243,13 @@ export const OPS: Readonly<Record<string, Op>> = {
       t: withDefault(integer(1, 2 ** 32), 1),
     },
     outputs: ({ w, m, u }) => ({ w: w.shape, m: m.shape, u: u.shape }),
-    encode: (ctx, { w, dw, m, u }, { learningRate, t, ...options }, outputs) => {
+    encode: (ctx, { w, dw, m, u }, { learningRate, t, ...options }, outputs, device) => {
       ctx.copy(w, outputs.w);
       ctx.copy(m, outputs.m);
       ctx.copy(u, outputs.u);
       const words = stepState({ step: t - 1, learningRate, beta1: options.beta1, slot: 0 });
-      const step = ctx.device.upload(words, [4], "step");
-      const status = ctx.device.upload(clearStatus(), [4], "status");
+      const step = device.upload(words, [4], "step");
+      const status = device.upload(clearStatus(), [4], "status");
       adamax(ctx, { dw, step, status }, options, outputs);
     },
   }),
@@ -270,9 +270,9 @@ export const OPS: Readonly<Record<string, Op>> = {
       const [outH, outW] = typeof outSize === "number" ? [outSize, outSize] : outSize;
       return { y: [n, outH, outW, c] };
     },
-    encode: (ctx, { x: images, matrix: matrices }, _attributes, { y }) => {
+    encode: (ctx, { x: images, matrix: matrices }, _attributes, { y }, device) => {
       const every = Uint32Array.from({ length: y.shape[0] ?? 0 }, (_, index) => index);
-      const indices = ctx.device.upload(every, [every.length], "indices");
+      const indices = device.upload(every, [every.length], "indices");
       affineWarp(ctx, { images, indices, matrices }, {}, y);
     },
   }),
@@ -314,7 +314,7 @@ function checkLabels(labels: HostTensor, classes: number): void {
     );
 }
 
-function dropoutStep(ctx: Context, step: number): Tensor {
+function dropoutStep(device: Device, step: number): Tensor {
   const words = stepState({ step, learningRate: 0, beta1: 0, slot: 0 });
-  return ctx.device.upload(words, [4], "step");
+  return device.upload(words, [4], "step");
 }

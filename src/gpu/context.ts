@@ -2,8 +2,23 @@
  * What a kernel wrapper is given: a place to record dispatches. Nothing runs while it records.
  */
 import { ShapeError, type DType, type Shape, type Tensor } from "../tensor.ts";
-import type { Device } from "./device.ts";
+import type { AdapterDetails } from "./adapter.ts";
 import type { Constants, ShaderType } from "./shader.ts";
+import type { SubgroupMatrix } from "./subgroup_matrix.ts";
+
+/** What kernels know of the device that they are recorded for: enough to choose shaders and grids, nothing to run them with. */
+export interface Capabilities {
+  readonly summary: AdapterDetails;
+  readonly limits: GPUSupportedLimits;
+  /** The most bytes that one storage binding may show. */
+  readonly maxBindingBytes: number;
+  /** Lanes of a subgroup where the adapter has the feature and one fixed size, else 0. */
+  readonly subgroupSize: number;
+  /** Whether shaders can store float16 here. */
+  readonly hasFloat16: boolean;
+  /** The products of float16 matrices that the adapter has units for (tensor cores). */
+  readonly subgroupMatrix: SubgroupMatrix | undefined;
+}
 
 export interface Dispatch {
   /** Shown by Dawn's errors and by the profiler, e.g. `conv2d conv1.weight`. */
@@ -39,7 +54,7 @@ export interface AlgorithmChoices {
  * scratch tensors have no buffers yet, then to record. What it dispatches must not depend on where they lie.
  */
 export interface Context {
-  readonly device: Device;
+  readonly device: Capabilities;
   /** What is being recorded, e.g. `conv1 forward`; profiles and messages group dispatches by it. */
   scope?: string;
   /** Algorithms by operation, where they were measured; kernels ask it before they choose. */
@@ -62,7 +77,7 @@ export function ceilDiv(a: number, b: number): number {
  * A grid of at least `workgroups` workgroups, folded into y above what one dimension may hold. Shaders undo it with
  * `workgroup_index()` of lib/index.wgsl and return where the index is past the end.
  */
-export function grid1d(device: Device, workgroups: number): [number, number] {
+export function grid1d(device: Capabilities, workgroups: number): [number, number] {
   const most = device.limits.maxComputeWorkgroupsPerDimension;
   if (workgroups <= most) return [Math.max(1, workgroups), 1];
   const rows = ceilDiv(workgroups, most);
@@ -74,7 +89,7 @@ export function grid1d(device: Device, workgroups: number): [number, number] {
  * adapters starting one costs more than the work of most items (Mesa's, leaky ReLU of 4M elements: a seventh of the
  * time with 16 for each).
  */
-export function itemsPerInvocation(device: Device): number {
+export function itemsPerInvocation(device: Capabilities): number {
   return device.summary.class === "hardware" ? 1 : 16;
 }
 
@@ -120,7 +135,7 @@ export function expectDType(op: string, wanted: DType, ...tensors: readonly Tens
  * The grid for a shader in which invocation i works on the items i, i + invocations, i + 2 * invocations, ... below
  * `count`; it needs no folding, however large the count.
  */
-export function strideGrid(device: Device, count: number, workgroupSize: number): [number] {
+export function strideGrid(device: Capabilities, count: number, workgroupSize: number): [number] {
   const workgroups = ceilDiv(count, workgroupSize * itemsPerInvocation(device));
   return [Math.min(Math.max(1, workgroups), device.limits.maxComputeWorkgroupsPerDimension)];
 }

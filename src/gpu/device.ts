@@ -17,7 +17,7 @@ import { messageOf } from "../system_errors.ts";
 import { fromFloat16, toFloat16 } from "../float16.ts";
 import { openAdapter, type OpenAdapterOptions, type OpenedAdapter } from "./adapter.ts";
 import { BufferPool, type MemoryUse } from "./buffer_pool.ts";
-import type { Context } from "./context.ts";
+import type { Capabilities, Context } from "./context.ts";
 import {
   debugSettings,
   printDevice,
@@ -105,17 +105,13 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
 }
 
 /** A GPU with its pool of buffers, compiled pipelines, queue and first error. `openDevice` makes one; `destroy()` lets the process end. */
-export class Device {
+export class Device implements Capabilities {
   readonly handle: GPUDevice;
   readonly summary: OpenedAdapter["summary"];
   readonly limits: GPUSupportedLimits;
-  /** The most bytes that one storage binding may show. */
   readonly maxBindingBytes: number;
-  /** Lanes of a subgroup where the adapter has the feature and one fixed size, else 0. */
   readonly subgroupSize: number;
-  /** Whether shaders can store float16 here. */
   readonly hasFloat16: boolean;
-  /** The products of float16 matrices that the adapter has units for (tensor cores). */
   readonly subgroupMatrix: SubgroupMatrix | undefined;
   /** Dawn's instance: collected while the device lives, it takes the process down. */
   readonly #instance: { gpu?: GPU };

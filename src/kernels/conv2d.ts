@@ -10,9 +10,8 @@
  * x, y and their gradients may exceed one binding: the work then goes window by window over the batch. They and w are
  * float32, or all float16; b, dw, db and all sums are float32.
  */
-import type { AlgorithmChoices, Context } from "../gpu/context.ts";
+import type { AlgorithmChoices, Context, Capabilities } from "../gpu/context.ts";
 import { ceilDiv, expectDType, expectFloats, grid1d, storedType } from "../gpu/context.ts";
-import type { Device } from "../gpu/device.ts";
 import {
   conv2dGeometry,
   conv2dParams,
@@ -145,7 +144,7 @@ export function roundingFactor(algorithm: string): number {
  * @param dtype of x, w and y
  */
 export function conv2dUnsupported(
-  device: Device,
+  device: Capabilities,
   geometry: Conv2dGeometry,
   pass: Conv2dPass,
   algorithm: Conv2dAlgorithm,
@@ -160,7 +159,7 @@ export function conv2dUnsupported(
  * values broadcast within a subgroup, and 2x2, 3x3 and 5x5 kernels between many channels faster still by Winograd's.
  */
 export function chooseConv2dAlgorithm(
-  device: Device,
+  device: Capabilities,
   geometry: Conv2dGeometry,
   pass: Conv2dPass,
   { dtype = "float32", choices }: { dtype?: DType; choices?: AlgorithmChoices | undefined } = {},
@@ -319,7 +318,7 @@ function implementation(
 }
 
 /** Filters are read whole by each workgroup, so that they do not come in windows. */
-function expectOneBinding(op: string, device: Device, name: string, w: Tensor): void {
+function expectOneBinding(op: string, device: Capabilities, name: string, w: Tensor): void {
   if (sizeBytes(w) > device.maxBindingBytes)
     throw new ShapeError(
       op,

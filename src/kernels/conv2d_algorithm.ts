@@ -3,8 +3,7 @@
  * conv2d_*.ts.
  */
 import type { Conv2dGeometry } from "../geometry.ts";
-import type { Context } from "../gpu/context.ts";
-import type { Device } from "../gpu/device.ts";
+import type { Context, Capabilities } from "../gpu/context.ts";
 import type { DType, Tensor } from "../tensor.ts";
 import type { WindowCopy } from "./windows.ts";
 
@@ -30,7 +29,7 @@ export interface Conv2dForward extends Conv2dInputs {
 export interface Conv2dImplementation {
   /** Why it cannot run, as the end of an error; undefined where it can. */
   readonly unsupported: (
-    device: Device,
+    device: Capabilities,
     geometry: Conv2dGeometry,
     pass: Conv2dPass,
     dtype: DType,
@@ -50,7 +49,7 @@ export interface Conv2dImplementation {
     dx: Tensor,
   ) => void;
   /** How many partial sums the weight gradient wants; it may get fewer. */
-  readonly weightGradSplits: (device: Device, geometry: Conv2dGeometry) => number;
+  readonly weightGradSplits: (device: Capabilities, geometry: Conv2dGeometry) => number;
   /** partials [splits,kH,kW,inC,outC]: every split is written (=), zeros where it has no pixels. */
   readonly weightGrad: (
     ctx: Context,

@@ -2,8 +2,7 @@
  * Convolution with a 1x1 kernel, stride 1 and no padding: pixels do not meet, so that all three passes are plain matrix
  * products over the rows of x as [n*h*w, inC], with no index arithmetic for taps.
  */
-import type { Context } from "../gpu/context.ts";
-import type { Device } from "../gpu/device.ts";
+import type { Context, Capabilities } from "../gpu/context.ts";
 import type { Conv2dGeometry } from "../geometry.ts";
 import { elementCount, reshape, type DType, type Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dPass } from "./conv2d_algorithm.ts";
@@ -14,7 +13,7 @@ import { prefersSubgroups } from "./subgroup.ts";
 
 /** Why a geometry is no matrix product that this adapter takes; undefined where it is. */
 export function conv2dGemmUnsupported(
-  device: Device,
+  device: Capabilities,
   g: Conv2dGeometry,
   pass: Conv2dPass,
   dtype: DType,
@@ -61,7 +60,7 @@ export function conv2dInputGradGemm(
 }
 
 /** How many partial sums `conv2dWeightGradGemm` wants to write; the caller may give it fewer. */
-export function conv2dWeightGradGemmSplits(device: Device, g: Conv2dGeometry): number {
+export function conv2dWeightGradGemmSplits(device: Capabilities, g: Conv2dGeometry): number {
   if (prefersSubgroups(device)) return 1; // matmulSubgroup splits by itself
   return batchedSplits(device, { batch: 1, m: g.inC, n: g.outC, k: g.n * g.inH * g.inW });
 }

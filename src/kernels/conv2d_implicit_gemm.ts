@@ -2,8 +2,7 @@
  * Convolution by implicit GEMM: workgroup tiles with register blocking over a matrix view of the convolution, for the
  * forward pass M = n*outH*outW, N = outC, K = kH*kW*inC, which is gathered tile by tile and never stored.
  */
-import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
-import type { Device } from "../gpu/device.ts";
+import { ceilDiv, grid1d, storedType, type Context, type Capabilities } from "../gpu/context.ts";
 import { conv2dParams, tapSteps, type Conv2dGeometry } from "../geometry.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dImplementation } from "./conv2d_algorithm.ts";
@@ -43,7 +42,7 @@ export function implicitGemm(tile?: GemmTile): Conv2dImplementation {
 }
 
 /** Why a device cannot run a tile; undefined where it can. */
-function tileUnsupported({ limits }: Device, tile: GemmTile): string | undefined {
+function tileUnsupported({ limits }: Capabilities, tile: GemmTile): string | undefined {
   const { LANES_M, LANES_N, THREAD_M, THREAD_N, TILE_K } = tile;
   const invocations = LANES_M * LANES_N;
   if (invocations > limits.maxComputeInvocationsPerWorkgroup)

@@ -2,8 +2,7 @@
  * The convolution for software adapters, which want values shared by shuffles within a subgroup rather than through
  * workgroup memory. Its shaders take channels four at a time: tensors with other channel counts go through padded copies.
  */
-import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
-import type { Device } from "../gpu/device.ts";
+import { ceilDiv, grid1d, storedType, type Context, type Capabilities } from "../gpu/context.ts";
 import { conv2dParams, tapSteps, type Conv2dGeometry } from "../geometry.ts";
 import {
   elementCount,
@@ -20,7 +19,7 @@ import { alignedRows, type WindowCopy } from "./windows.ts";
 
 /** Why this adapter or geometry cannot take these shaders; undefined where it can. */
 export function conv2dSubgroupUnsupported(
-  device: Device,
+  device: Capabilities,
   g: Conv2dGeometry,
   pass: Conv2dPass,
   dtype: DType,
@@ -172,7 +171,10 @@ const SPLIT_BYTES = 4 * 1024 * 1024;
 const WANTED_WORKGROUPS = 32;
 
 /** How many partial sums `conv2dWeightGradSubgroup` wants to write; the caller may give it fewer. */
-export function conv2dWeightGradSubgroupSplits(device: Device, geometry: Conv2dGeometry): number {
+export function conv2dWeightGradSubgroupSplits(
+  device: Capabilities,
+  geometry: Conv2dGeometry,
+): number {
   const g = unfolded(geometry);
   const tiles = subgroupTiles(subgroupLanes(device, g.outC), g.kH * g.kW * g.inC, g.outC);
   const bytes = 4 * g.n * (g.inH * g.inW * g.inC + g.outH * g.outW * g.outC);

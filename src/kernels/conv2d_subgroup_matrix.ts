@@ -2,8 +2,7 @@
  * Convolution of float16 tensors on units for matrix products (tensor cores), by subgroup matrices: the implicit GEMM of
  * conv2d_implicit_gemm.ts, with a workgroup's tile multiplied matrix by matrix. Sums are float32.
  */
-import { ceilDiv, grid1d, type Context } from "../gpu/context.ts";
-import type { Device } from "../gpu/device.ts";
+import { ceilDiv, grid1d, type Context, type Capabilities } from "../gpu/context.ts";
 import type { Constants } from "../gpu/shader.ts";
 import type { SubgroupMatrix } from "../gpu/subgroup_matrix.ts";
 import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
@@ -60,7 +59,7 @@ function tiling(matrix: SubgroupMatrix, M: number, N: number, parts = 1): Tiling
 
 /** Why these shaders cannot compute a pass; undefined where they can. */
 export function conv2dSubgroupMatrixUnsupported(
-  { subgroupMatrix }: Pick<Device, "subgroupMatrix">,
+  { subgroupMatrix }: Pick<Capabilities, "subgroupMatrix">,
   { inC, outC }: Pick<Conv2dGeometry, "inC" | "outC">,
   pass: Conv2dPass,
   dtype: DType,
@@ -149,7 +148,7 @@ export function conv2dInputGradSubgroupMatrix(
 
 /** How many partial sums `conv2dWeightGradSubgroupMatrix` wants to write; the caller may give it fewer. */
 export function conv2dWeightGradSubgroupMatrixSplits(
-  { subgroupMatrix }: Device,
+  { subgroupMatrix }: Capabilities,
   { n, kH, kW, inC, outC, outH, outW }: Conv2dGeometry,
 ): number {
   if (!subgroupMatrix) return 1;

@@ -14,8 +14,7 @@
  * float32 whatever the others are stored as. They come in windows over the tiles, since they are up to nine times as many as what
  * they are made of.
  */
-import { ceilDiv, grid1d, valueType, type Context } from "../gpu/context.ts";
-import type { Device } from "../gpu/device.ts";
+import { ceilDiv, grid1d, valueType, type Context, type Capabilities } from "../gpu/context.ts";
 import type { Conv2dGeometry } from "../geometry.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Conv2dForward } from "./conv2d_algorithm.ts";
@@ -29,7 +28,10 @@ const WG_SIZE = 64;
 const OUT_TILES: Readonly<Record<number, number>> = { 2: 3, 3: 2, 5: 2 };
 
 /** Why this geometry or adapter cannot take Winograd's algorithm; undefined where it can. */
-export function conv2dWinogradUnsupported(device: Device, g: Conv2dGeometry): string | undefined {
+export function conv2dWinogradUnsupported(
+  device: Capabilities,
+  g: Conv2dGeometry,
+): string | undefined {
   if (g.kH !== g.kW || !(g.kH in OUT_TILES))
     return `the kernel is ${g.kH}x${g.kW}, not 2x2, 3x3 or 5x5`;
   if (g.strideH !== 1 || g.strideW !== 1) return `the stride is [${g.strideH},${g.strideW}], not 1`;
@@ -284,14 +286,14 @@ function transformed(
 const WINDOW_BYTES = 64 * 1024 * 1024;
 
 /** How many transformed tiles a window holds; at least 4 wherever the transformed filter fits in one binding. */
-function tilesPerWindow(device: Device, g: Conv2dGeometry): number {
+function tilesPerWindow(device: Capabilities, g: Conv2dGeometry): number {
   const tileBytes = 4 * formOf(g).points * roundUp4(Math.max(g.inC, g.outC));
   const fits = Math.floor(device.maxBindingBytes / tileBytes);
   return Math.min(fits, Math.max(64, Math.floor(WINDOW_BYTES / tileBytes)));
 }
 
 /** Windows over the tiles of y [n,outH,outW,outC]. */
-function tileWindows(device: Device, g: Conv2dGeometry, y: Tensor): TileWindow[] {
+function tileWindows(device: Capabilities, g: Conv2dGeometry, y: Tensor): TileWindow[] {
   const [n = 0, outH = 0, outW = 0] = y.shape;
   const { OUT_TILE } = formOf(g);
   const tilesH = ceilDiv(outH, OUT_TILE);

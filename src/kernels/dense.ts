@@ -14,8 +14,8 @@ import {
   grid1d,
   storedType,
   type Context,
+  type Capabilities,
 } from "../gpu/context.ts";
-import type { Device } from "../gpu/device.ts";
 import {
   elementCount,
   expectShape,
@@ -92,12 +92,15 @@ const IMPLEMENTATIONS: Readonly<Record<DenseAlgorithm, Implementation>> = {
  * The algorithm for this device. GPUs share tiles through workgroup memory; software adapters run that several times
  * slower than values broadcast within a subgroup.
  */
-export function chooseDenseAlgorithm(device: Device): DenseAlgorithm {
+export function chooseDenseAlgorithm(device: Capabilities): DenseAlgorithm {
   return device.summary.software && device.subgroupSize > 0 ? "subgroup" : "tiled";
 }
 
 /** Why an algorithm cannot run on this device; undefined where it can. */
-export function denseUnsupported(device: Device, algorithm: DenseAlgorithm): string | undefined {
+export function denseUnsupported(
+  device: Capabilities,
+  algorithm: DenseAlgorithm,
+): string | undefined {
   return algorithm === "subgroup" && device.subgroupSize === 0
     ? "this adapter has no subgroups of one known size"
     : undefined;

@@ -1,8 +1,7 @@
 /**
  * Matrix products for the dense layer: what is to be multiplied, and the tiled algorithm for GPUs.
  */
-import { ceilDiv, storedType, type Context } from "../gpu/context.ts";
-import type { Device } from "../gpu/device.ts";
+import { ceilDiv, storedType, type Context, type Capabilities } from "../gpu/context.ts";
 import type { Tensor } from "../tensor.ts";
 import { sumSplits } from "./sum_splits.ts";
 
@@ -62,7 +61,7 @@ export function matmulTiled(ctx: Context, matmul: Matmul): void {
 
 /** Into how many parts k is split, so that a product with few tiles and a long sum has work for the whole GPU. */
 export function matmulSplits(
-  device: Pick<Device, "maxBindingBytes">,
+  device: Pick<Capabilities, "maxBindingBytes">,
   { m, n, k, c }: Matmul,
 ): number {
   // The second pass writes whole tensors only.

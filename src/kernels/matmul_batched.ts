@@ -2,8 +2,7 @@
  * Matrix products for GPUs whose operands have rows in fours: one or many of equal size, in one dispatch, by larger tiles
  * and wider loads than `matmulTiled`, which takes any operand.
  */
-import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
-import type { Device } from "../gpu/device.ts";
+import { ceilDiv, grid1d, storedType, type Context, type Capabilities } from "../gpu/context.ts";
 import type { Tensor } from "../tensor.ts";
 import { bindableAs } from "./repack.ts";
 
@@ -80,7 +79,7 @@ export function matmulBatched(ctx: Context, product: BatchedMatmul): void {
 
 /** Into how many parts sums should be split, so that products with few tiles have work for the whole GPU. */
 export function batchedSplits(
-  device: Pick<Device, "maxBindingBytes">,
+  device: Pick<Capabilities, "maxBindingBytes">,
   sizes: { batch: number; m: number; n: number; k: number },
   blockElements = sizes.m * sizes.n,
 ): number {

@@ -1,8 +1,7 @@
 /**
  * What the shaders for software adapters share: how a subgroup's lanes are laid out over a tile of the product.
  */
-import { ceilDiv } from "../gpu/context.ts";
-import type { Device } from "../gpu/device.ts";
+import { ceilDiv, type Capabilities } from "../gpu/context.ts";
 
 /** Lanes of a subgroup, and how many of them lie along the columns with four columns each; the rest lie along the rows. */
 export interface Lanes {
@@ -11,7 +10,7 @@ export interface Lanes {
 }
 
 /** The layout with the least work for a product with `columns` columns. */
-export function subgroupLanes(device: Pick<Device, "subgroupSize">, columns: number): Lanes {
+export function subgroupLanes(device: Pick<Capabilities, "subgroupSize">, columns: number): Lanes {
   const LANES = device.subgroupSize;
   const quads = ceilDiv(columns, 4);
   // A turn of the shaders takes time for its loads, whatever the layout, and for 64 * LANES_N multiply-adds; on Mesa's
@@ -28,7 +27,9 @@ export function subgroupTiles({ LANES, LANES_N }: Lanes, rows: number, columns: 
 }
 
 /** Why an adapter cannot run these shaders; undefined where it can. */
-export function subgroupUnsupported(device: Pick<Device, "subgroupSize">): string | undefined {
+export function subgroupUnsupported(
+  device: Pick<Capabilities, "subgroupSize">,
+): string | undefined {
   const size = device.subgroupSize;
   if (size === 0) return "this adapter has no subgroups of one known size";
   // Accumulators grow with the lanes: a GPU's 32 lanes would take 512 registers.
@@ -38,6 +39,6 @@ export function subgroupUnsupported(device: Pick<Device, "subgroupSize">): strin
 }
 
 /** Whether products go through these shaders: software adapters run tiles in workgroup memory several times slower. */
-export function prefersSubgroups(device: Pick<Device, "subgroupSize" | "summary">): boolean {
+export function prefersSubgroups(device: Pick<Capabilities, "subgroupSize" | "summary">): boolean {
   return device.summary.software && subgroupUnsupported(device) === undefined;
 }

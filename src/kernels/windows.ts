@@ -1,7 +1,7 @@
 /**
  * Tensors larger than one storage binding: work on them goes window by window over one buffer.
  */
-import type { Device } from "../gpu/device.ts";
+import type { Capabilities } from "../gpu/context.ts";
 import { DeviceError } from "../gpu/errors.ts";
 import {
   elementCount,
@@ -36,7 +36,7 @@ const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
  * @throws DeviceError when a single aligned group of rows does not fit
  */
 export function leadingWindows(
-  device: Device,
+  device: Capabilities,
   tensors: readonly Tensor[],
   copies: readonly WindowCopy[] = [],
 ): Window[] {
@@ -61,7 +61,7 @@ export function leadingWindows(
 }
 
 /** How many rows windows over these tensors advance by at least, for each to start at an aligned offset. */
-export function alignedRows(device: Device, tensors: readonly WindowCopy[]): number {
+export function alignedRows(device: Capabilities, tensors: readonly WindowCopy[]): number {
   const alignment = device.limits.minStorageBufferOffsetAlignment;
   return tensors.reduce((unit, tensor) => {
     const aligned = alignment / gcd(alignment, rowBytes(tensor));
@@ -80,7 +80,7 @@ function listOf(tensors: readonly Tensor[]): string {
 
 /** Calls `body` with the slices of `tensors` for each window of their common leading axis; `copies` as above. */
 export function forEachWindow(
-  device: Device,
+  device: Capabilities,
   tensors: readonly Tensor[],
   body: (slices: readonly Tensor[], window: Window) => void,
   copies: readonly WindowCopy[] = [],

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import type { Device } from "../../src/gpu/device.ts";
+import type { Capabilities } from "../../src/gpu/context.ts";
 import { conv2dGeometry, type Conv2dGeometry } from "../../src/geometry.ts";
 import {
   chooseConv2dAlgorithm,
@@ -320,7 +320,7 @@ describe("chooseConv2dAlgorithm", () => {
   const hardware = () => pretend(device(), { software: false, subgroupSize: 32 });
   const software = (subgroupSize: number) => pretend(device(), { software: true, subgroupSize });
   const passes: Conv2dPass[] = ["forward", "input_grad", "weight_grad"];
-  const choices = (adapter: Device, geometry: Conv2dGeometry) =>
+  const choices = (adapter: Capabilities, geometry: Conv2dGeometry) =>
     passes.map((pass) => chooseConv2dAlgorithm(adapter, geometry, pass));
   const all = (algorithm: string) => passes.map(() => algorithm);
 

@@ -1,7 +1,7 @@
 /**
  * The three passes of a convolution on the GPU and in the reference, for tables of cases.
  */
-import type { Context } from "../../src/gpu/context.ts";
+import type { Capabilities, Context } from "../../src/gpu/context.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import { roundToFloat16, toFloat16 } from "../../src/float16.ts";
 import { conv2dGeometry, type Conv2dSizes } from "../../src/geometry.ts";
@@ -239,10 +239,10 @@ export function asHardware(ctx: Context): Context {
 
 /** The adapter at hand, as if it were another. */
 export function pretend(
-  device: Device,
+  device: Capabilities,
   { software, subgroupSize }: { software: boolean; subgroupSize: number },
-): Device {
-  const adapter: Device["summary"] = {
+): Capabilities {
+  const adapter: Capabilities["summary"] = {
     ...device.summary,
     software,
     class: software ? "mesa-software" : "hardware",
@@ -250,5 +250,5 @@ export function pretend(
   return Object.create(device, {
     summary: { value: adapter },
     subgroupSize: { value: subgroupSize },
-  }) as Device;
+  }) as Capabilities;
 }
