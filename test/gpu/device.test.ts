@@ -1,48 +1,7 @@
-import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, sep } from "node:path";
-import { pathToFileURL } from "node:url";
 import { expect } from "chai";
-import { openDevice, type Device } from "../../src/gpu/device.ts";
-import { DeviceError, ShaderError } from "../../src/gpu/errors.ts";
-import {
-  formatBytes,
-  ShapeError,
-  sizeBytes,
-  slice,
-  type DType,
-  type Shape,
-  type TypedArray,
-} from "../../src/tensor.ts";
+import { ShapeError, slice, type Shape, type TypedArray } from "../../src/tensor.ts";
 import { useDevice } from "../support/device.ts";
-
-/** What a promise or a call throws. */
-async function errorOf(call: () => unknown): Promise<Error> {
-  try {
-    await call();
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("expected an error, got none");
-}
-
-async function expectError(
-  call: () => unknown,
-  kind: DeviceError["kind"],
-  message: string | RegExp,
-): Promise<void> {
-  const error = await errorOf(call);
-  expect(error, error.stack).to.be.instanceOf(DeviceError);
-  expect(error).to.have.property("kind", kind);
-  expect(error.message).to.match(typeof message === "string" ? new RegExp(message) : message);
-}
-
-/** Makes the device report an error that nobody asked about. */
-function uncapturedError(device: Device): void {
-  const buffer = device.handle.createBuffer({ size: 16, usage: GPUBufferUsage.COPY_DST });
-  device.handle.queue.writeBuffer(buffer, 64, new Uint8Array(16));
-}
+import { errorOf, expectDeviceError } from "../support/errors.ts";
 
 describe("Device: tensors", () => {
   const device = useDevice();
@@ -118,7 +77,7 @@ describe("Device: tensors", () => {
   it("refuse to be released twice", async () => {
     const x = device().tensor([4], "float32", "x");
     device().release(x);
-    await expectError(
+    await expectDeviceError(
       () => {
         device().release(x);
       },
@@ -135,7 +94,7 @@ describe("Device: tensors", () => {
   for (const [name, values, message] of wrong)
     it(`refuse ${name}`, async () => {
       const x = device().tensor([2, 3], "float32", "x");
-      await expectError(
+      await expectDeviceError(
         () => {
           device().write(x, values);
         },
@@ -147,7 +106,11 @@ describe("Device: tensors", () => {
 
   it("of other types are refused by readFloats", async () => {
     const x = device().upload(Int32Array.of(1), [1], "x");
-    await expectError(() => device().readFloats(x), "validation", 'readFloats "x": it holds int32');
+    await expectDeviceError(
+      () => device().readFloats(x),
+      "validation",
+      'readFloats "x": it holds int32',
+    );
     device().release(x);
   });
 
@@ -180,7 +143,7 @@ describe("Device: out of memory", () => {
   it("names what was asked and what the adapter can", async () => {
     const { maxBufferSize } = device().limits;
     const rows = Math.ceil((maxBufferSize + 1) / 4);
-    await expectError(
+    await expectDeviceError(
       () => device().tensor([rows, 1], "float32", "dense1.weight"),
       "out-of-memory",
       `^out of memory: dense1.weight \\[${rows},1\\] asks for .*B; this adapter makes buffers of ${maxBufferSize} bytes at most; use a smaller`,
@@ -190,7 +153,7 @@ describe("Device: out of memory", () => {
   it("names what is in use and what there is", async () => {
     const x = device().tensor([150_000], "float32", "x");
     const before = device().memory();
-    await expectError(
+    await expectDeviceError(
       () => device().tensor([100_001], "float32", "y"),
       "out-of-memory",
       /^out of memory: y \[100001\] asks for 400.0 kB; beside 600.0 kB in use on .+, there are 1.0 MB; use a smaller batch or network$/,
@@ -237,7 +200,7 @@ describe("Device: out of memory", () => {
     failNextAllocation();
     const x = device().upload(new Float32Array(5000), [50, 100], "x");
     device().clear(x);
-    await expectError(() => device().read(x), "out-of-memory", TEXT);
+    await expectDeviceError(() => device().read(x), "out-of-memory", TEXT);
     await device().finish();
     device().release(x);
     device().trim();
@@ -246,14 +209,14 @@ describe("Device: out of memory", () => {
   it("of the adapter is thrown by finish", async () => {
     failNextAllocation();
     const x = device().tensor([50, 100], "float32", "x");
-    await expectError(() => device().finish(), "out-of-memory", TEXT);
+    await expectDeviceError(() => device().finish(), "out-of-memory", TEXT);
     device().release(x);
     device().trim();
   });
 
   it("of the adapter is thrown where a program is recorded, which gives back what it had", async () => {
     const before = device().memory().liveBytes;
-    await expectError(
+    await expectDeviceError(
       () =>
         device().record("p", (ctx) => {
           ctx.scratch([50], "float32", "before");
@@ -276,374 +239,4 @@ describe("Device: out of memory", () => {
     expect(device().memory().liveBytes).to.equal(before);
     device().trim();
   });
-});
-
-describe("Device: errors that nobody asked about", () => {
-  const device = useDevice();
-  const TEXT = /^device: Write range .* does not fit in .*Buffer/;
-
-  it("are thrown once, by the next call", async () => {
-    uncapturedError(device());
-    await expectError(
-      () => {
-        device().check();
-      },
-      "validation",
-      TEXT,
-    );
-    device().check();
-  });
-
-  it("are thrown by whatever comes next", async () => {
-    const x = device().upload(new Float32Array(4), [4], "x");
-    await device().finish();
-    const program = await device().record("nothing", () => undefined);
-    const calls: [string, () => unknown][] = [
-      ["read", () => device().read(x)],
-      ["copyOut", () => device().copyOut(x)],
-      [
-        "write",
-        () => {
-          device().write(x, new Float32Array(4));
-        },
-      ],
-      [
-        "clear",
-        () => {
-          device().clear(x);
-        },
-      ],
-      [
-        "submit",
-        () => {
-          device().submit(program);
-        },
-      ],
-      ["record", () => device().record("p", () => undefined)],
-      ["finish", () => device().finish()],
-      ["tensor", () => device().tensor([4096], "float32", "y")],
-    ];
-    for (const [name, call] of calls) {
-      uncapturedError(device());
-      const error = await errorOf(call);
-      expect(error.message, name).to.match(TEXT);
-    }
-    program.destroy();
-    device().release(x);
-  });
-
-  it("the first of several counts", async () => {
-    uncapturedError(device());
-    device().handle.createBuffer({ label: "second", size: 16, usage: 0x4000 });
-    await expectError(
-      () => {
-        device().check();
-      },
-      "validation",
-      TEXT,
-    );
-    device().check();
-  });
-
-  it("are thrown by the very submit that causes them", async () => {
-    const x = device().upload(new Float32Array(4), [4], "x");
-    await expectError(
-      () =>
-        device().run("overlap", (ctx) => {
-          ctx.copy(x, x);
-        }),
-      "validation",
-      /Source and destination are the same buffer .*"x \[4\]"/,
-    );
-    await device().finish();
-    device().release(x);
-  });
-});
-
-describe("Device: shaders that do not compile", () => {
-  const folder = mkdtempSync(join(tmpdir(), "tuningfork-shaders-"));
-  const device = useDevice({ shaderFolder: pathToFileURL(folder + sep) });
-  after(() => {
-    rmSync(folder, { recursive: true });
-  });
-  const write = (name: string, ...lines: string[]) => {
-    writeFileSync(join(folder, `${name}.wgsl`), lines.join("\n"));
-  };
-  const compile = async (name: string, constants = {}) => {
-    const error = await errorOf(() => device().pipeline(name, constants));
-    if (error instanceof ShaderError) return error;
-    throw error;
-  };
-  const MAIN = "@compute @workgroup_size(1) fn main() {";
-  const BINDING = "@group(0) @binding(0) var<storage, read_write> y: array<f32>;";
-
-  it("name file, line and column on disk, and the constants in force", async () => {
-    write(
-      "broken",
-      BINDING,
-      "override SCALE: f32 = 1;",
-      MAIN,
-      "  #unroll i ROWS",
-      "  y[$i] = SCALE;",
-      "  #end",
-      "  y[0] = tile_k;",
-      "}",
-    );
-    const error = await compile("broken", { ROWS: 2, SCALE: 0.5 });
-    expect(error.message).to.equal(
-      "broken.wgsl:7:10 unresolved value 'tile_k' (constants ROWS=2 SCALE=0.5)",
-    );
-    expect(error.file).to.equal("broken.wgsl");
-    expect(error.constants).to.deep.equal({ ROWS: 2, SCALE: 0.5 });
-    expect(error.messages).to.deep.equal([
-      { type: "error", line: 7, column: 10, text: "unresolved value 'tile_k'" },
-    ]);
-    expect(error.cause).to.be.instanceOf(Error);
-  });
-
-  it("name the snippet where it is in that", async () => {
-    write(
-      "snippet",
-      "// lib: index, reduce",
-      BINDING,
-      MAIN,
-      "  y[0] = workgroup_sum(1.0, 0);",
-      "}",
-    );
-    const error = await compile("snippet");
-    expect(error.message).to.match(/^lib\/reduce\.wgsl:3:42 unresolved value 'WG_SIZE'/);
-    expect(error.message).to.match(/\(constants none\)$/);
-  });
-
-  it("say what the pipeline refuses", async () => {
-    write(
-      "large",
-      BINDING,
-      "var<workgroup> tile: array<f32, SIZE>;",
-      MAIN,
-      "  tile[0] = 1; y[0] = tile[1];",
-      "}",
-    );
-    const error = await compile("large", { SIZE: 60_000 });
-    expect(error.message).to.match(/^large\.wgsl .*workgroup.*\(constants SIZE=60000\)$/is);
-  });
-
-  it("leave nothing behind: the device works on, and gives the same answer again", async () => {
-    write("again", MAIN, "  nonsense", "}");
-    const first = await compile("again");
-    expect((await compile("again")).message).to.equal(first.message);
-    await device().finish();
-  });
-
-  it("are compiled once for the same constants in any order", async () => {
-    write(
-      "fine",
-      BINDING,
-      "override A: f32 = 1;",
-      "override B: f32 = 1;",
-      MAIN,
-      "  y[0] = A + B;",
-      "}",
-    );
-    const one = await device().pipeline("fine", { A: 1, B: 2 });
-    expect(await device().pipeline("fine", { B: 2, A: 1 })).to.equal(one);
-    expect(await device().pipeline("fine", { A: 2, B: 1 })).to.not.equal(one);
-  });
-});
-
-describe("Device: lost and destroyed", () => {
-  useDevice(); // without an adapter all of it skips
-
-  const use = async (device: Device) => {
-    const x = device.upload(Float32Array.of(1, 2, 3, 4), [4], "x");
-    const program = await device.record("nothing", () => undefined);
-    const calls: [string, () => unknown][] = [
-      ["tensor", () => device.tensor([4], "float32", "y")],
-      ["upload", () => device.upload(Float32Array.of(1), [1], "y")],
-      [
-        "write",
-        () => {
-          device.write(x, Float32Array.of(1, 2, 3, 4));
-        },
-      ],
-      [
-        "clear",
-        () => {
-          device.clear(x);
-        },
-      ],
-      ["read", () => device.read(x)],
-      ["copyOut", () => device.copyOut(x)],
-      [
-        "submit",
-        () => {
-          device.submit(program);
-        },
-      ],
-      ["record", () => device.record("p", () => undefined)],
-      ["run", () => device.run("p", () => undefined)],
-      ["time", () => program.time()],
-      ["finish", () => device.finish()],
-    ];
-    return { x, program, calls };
-  };
-
-  it("every use after destroy() is refused; giving back is not", async () => {
-    const device = await openDevice();
-    const { x, program, calls } = await use(device);
-    device.destroy();
-    device.destroy();
-    for (const [name, call] of calls)
-      expect((await errorOf(call)).message, name).to.equal("device: used after destroy()");
-    program.destroy();
-    device.release(x);
-    expect(device.memory().liveTensors).to.equal(0);
-  });
-
-  it("a lost device says so at every use", async () => {
-    const device = await openDevice();
-    const { x, program, calls } = await use(device);
-    const pending = device.copyOut(x);
-    device.handle.destroy();
-    await device.handle.lost;
-    for (const [name, call] of [...calls, ...calls])
-      expect((await errorOf(call)).message, name).to.match(
-        /^device: lost \(destroyed\): .+; open another one$/,
-      );
-    await expectError(() => pending.finish(), "lost", /^device: lost/);
-    program.destroy();
-    device.release(x);
-    device.destroy();
-  });
-
-  it("a read that destroy() cuts off fails with a DeviceError", async () => {
-    const device = await openDevice();
-    const x = device.upload(new Float32Array(4), [4], "x");
-    const read = errorOf(() => device.read(x));
-    device.destroy();
-    expect(await read)
-      .to.be.instanceOf(DeviceError)
-      .with.property("kind", "lost");
-  });
-
-  it("two devices live side by side", async () => {
-    const [a, b] = [await openDevice(), await openDevice()];
-    const x = a.upload(Float32Array.of(1), [1], "x");
-    const y = b.upload(Float32Array.of(2), [1], "y");
-    a.destroy();
-    expect([...(await b.read(y))]).to.deep.equal([2]);
-    expect(x.buffer).to.not.equal(y.buffer);
-    b.destroy();
-  });
-});
-
-describe("Device: a process of its own", function () {
-  useDevice();
-  this.timeout(60_000);
-  const SOURCE = new URL("../../src/", import.meta.url);
-
-  /** Runs a module in which `device` is open and `work(device)` runs a kernel; ends it when it does not end itself. */
-  const run = (body: string) =>
-    new Promise<{ code: unknown; stdout: string; stderr: string }>((resolve) => {
-      const script = `
-        import { openDevice } from "${new URL("gpu/device.ts", SOURCE).href}";
-        import { leakyRelu } from "${new URL("kernels/leaky_relu.ts", SOURCE).href}";
-        const collect = async () => {
-          for (let i = 0; i < 3; i++) { gc(); await new Promise((done) => setTimeout(done, 5)); }
-        };
-        const work = async (device) => {
-          const x = device.upload(Float32Array.of(-2, 3), [2], "x");
-          const y = device.tensor([2], "float32", "y");
-          await device.run("k", (ctx) => { leakyRelu(ctx, { x }, { slope: 0.5 }, y); });
-          console.log((await device.read(y)).join(" "));
-          return { x, y };
-        };
-        ${body}`;
-      const args = ["--expose-gc", "--import=tsx", "--input-type=module", "-e", script];
-      const child = execFile(
-        process.execPath,
-        args,
-        { timeout: 50_000 },
-        (error, stdout, stderr) => {
-          resolve({ code: error ? (child.signalCode ?? error.code) : 0, stdout, stderr });
-        },
-      );
-    });
-
-  const cases: [string, string][] = [
-    ["after destroy()", "const device = await openDevice(); await work(device); device.destroy();"],
-    [
-      "with garbage collected all the while, and after",
-      `const device = await openDevice();
-       for (let i = 0; i < 3; i++) { await collect(); await work(device); await collect(); }
-       device.destroy(); await collect();`,
-    ],
-    [
-      "without destroy()",
-      "const device = await openDevice(); await work(device); await collect();",
-    ],
-    [
-      "without destroy(), held for ever",
-      "globalThis.device = await openDevice(); await work(device);",
-    ],
-    ["when it drops the device", "await openDevice().then(work); await collect();"],
-    [
-      "when it drops all but a tensor",
-      "globalThis.tensors = await openDevice().then(work); await collect();",
-    ],
-    [
-      "when it destroys the device with work in flight",
-      `const device = await openDevice(); const { x, y } = await work(device);
-       const program = await device.record("k", (ctx) => {
-         for (let i = 0; i < 100; i++) leakyRelu(ctx, { x }, { slope: 0.5 }, y);
-       });
-       device.submit(program); device.destroy(); await collect();`,
-    ],
-  ];
-  for (const [name, body] of cases)
-    it(`ends by itself with code 0 ${name}`, async () => {
-      const { code, stdout, stderr } = await run(body);
-      expect({ code, stdout: stdout.split("\n")[0] }, stderr).to.deep.equal({
-        code: 0,
-        stdout: "-1 3",
-      });
-    });
-
-  it("ends with code 1 and the message when its last submission fails, though it reads nothing after", async () => {
-    const { code, stderr } = await run(
-      `const device = await openDevice(); const { x } = await work(device);
-       try { await device.run("overlap", (ctx) => { ctx.copy(x, x); }); } finally { device.destroy(); }
-       console.log("not reached");`,
-    );
-    expect(code, stderr).to.equal(1);
-    expect(stderr).to.match(/DeviceError: device: Source and destination are the same buffer/);
-  });
-});
-
-describe("formatBytes", () => {
-  const cases: [number, string][] = [
-    [0, "0 B"],
-    [999, "999 B"],
-    [1000, "1.0 kB"],
-    [294_912_000, "294.9 MB"],
-    [4.2e9, "4.2 GB"],
-    [3e15, "3000.0 TB"],
-  ];
-  for (const [bytes, text] of cases)
-    it(text, () => {
-      expect(formatBytes(bytes)).to.equal(text);
-    });
-});
-
-describe("sizeBytes", () => {
-  const cases: [Shape, DType, number][] = [
-    [[], "float32", 4],
-    [[2, 3], "int32", 24],
-    [[5], "uint8", 8],
-    [[0, 7], "uint8", 0],
-  ];
-  for (const [shape, dtype, bytes] of cases)
-    it(`of ${dtype} [${shape.join(",")}] is ${bytes}`, () => {
-      expect(sizeBytes({ shape, dtype })).to.equal(bytes);
-    });
 });

@@ -5,16 +5,8 @@ import { DeviceError, ShaderError } from "../../src/gpu/errors.ts";
 import { leakyRelu } from "../../src/kernels/leaky_relu.ts";
 import { slice, type Tensor } from "../../src/tensor.ts";
 import { useDevice } from "../support/device.ts";
+import { errorOf } from "../support/errors.ts";
 import { skipUnless } from "../support/skip.ts";
-
-async function errorOf(call: () => unknown): Promise<Error> {
-  try {
-    await call();
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("expected an error, got none");
-}
 
 /** y = slope * x of negative values, as a dispatch whose every part can be spoiled. */
 const dispatchOf = (x: Tensor, y: Tensor): Dispatch => ({

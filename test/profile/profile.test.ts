@@ -13,17 +13,9 @@ import { traceOf } from "../../src/profile/trace.ts";
 import { writeProfile } from "../../src/profile/write.ts";
 import { fit } from "../../src/train/fit.ts";
 import { useDevice } from "../support/device.ts";
+import { errorOf } from "../support/errors.ts";
 import { stripes, TINY } from "../support/tiny.ts";
 import { expectValidTrace } from "./valid_trace.ts";
-
-async function errorOf(call: () => Promise<unknown>): Promise<Error> {
-  try {
-    await call();
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("expected an error, got none");
-}
 
 describe("alignClocks", () => {
   const ns = (...ms: number[]) => BigUint64Array.from(ms, (t) => BigInt(Math.round(t * 1e6)));
