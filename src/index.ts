@@ -3,7 +3,8 @@
  * layers of their own.
  */
 export type { MemoryUse } from "./gpu/buffer_pool.ts";
-export { openDevice, type Device, type DeviceOptions } from "./gpu/device.ts";
+export { openDevice, type Device } from "./gpu/device.ts";
+export type { DeviceOptions } from "./gpu/device_core.ts";
 export { ceilDiv, grid1d, storedType, type Context, type Dispatch } from "./gpu/context.ts";
 export type { DispatchTime, Program } from "./gpu/program.ts";
 export { registerShader } from "./gpu/shader.ts";

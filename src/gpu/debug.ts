@@ -3,7 +3,7 @@
  * goes to stderr.
  */
 import { sizeBytes } from "../tensor.ts";
-import type { Device } from "./device.ts";
+import type { DeviceCore } from "./device_core.ts";
 import { DeviceError } from "./errors.ts";
 import type { GpuSpan, ProfiledDispatch } from "./profiler.ts";
 import type { Constants, Shader } from "./shader.ts";
@@ -37,7 +37,10 @@ export function debugSettings(
 }
 
 /** Level 1: what was opened. */
-export function printDevice({ level }: DebugSettings, { summary, limits, handle }: Device): void {
+export function printDevice(
+  { level }: DebugSettings,
+  { summary, limits, handle }: DeviceCore,
+): void {
   if (level < 1) return;
   const { description, driver, backend, class: kind } = summary;
   const features = [...handle.features].sort().join(", ");

@@ -6,18 +6,10 @@
 import type { DType, Shape } from "../tensor.ts";
 import type { MemoryUse } from "./buffer_pool.ts";
 import type { Dispatch } from "./context.ts";
-import type { Device } from "./device.ts";
+import type { DeviceCore, HostKind, Observer } from "./device_core.ts";
 import type { ScratchLife, ScratchMemory } from "./memory_plan.ts";
-import type { Program } from "./program.ts";
 import type { Shader } from "./shader.ts";
 import { Timestamps, type Interval } from "./timestamps.ts";
-
-/**
- * What the host is at: `encode` to `upload` keep it busy; during the others it may do something else meanwhile.
- * `phase` is what the caller of `device.span` wants to see as one.
- */
-export type HostKind =
-  "encode" | "submit" | "upload" | "record" | "compile" | "read" | "wait" | "sleep" | "phase";
 
 /** Something the host did. Times are milliseconds since the profile began. */
 export interface HostSpan {
@@ -127,9 +119,17 @@ export interface Bracket {
 /** Brackets at either end of a profile; the narrowest counts. */
 const BRACKETS = 8;
 
+/** What a profile keeps of a `Program`. */
+interface ProgramFacts {
+  readonly label: string;
+  readonly memory: ScratchMemory;
+  readonly lives: readonly ScratchLife[];
+  readonly commandCount: number;
+}
+
 /** Records one profile; `Device.profile` makes it and asks it for the outcome. */
-export class Profiler {
-  readonly #device: Device;
+export class Profiler implements Observer {
+  readonly #device: DeviceCore;
   readonly #timestamps: Timestamps;
   readonly #host: HostSpan[] = [];
   readonly #pending: Pending[] = [];
@@ -137,7 +137,7 @@ export class Profiler {
   readonly #dispatches: ProfiledDispatch[] = [];
   /** A program's dispatches are the same objects every time that it is submitted. */
   readonly #indexOf = new Map<Dispatch, number>();
-  readonly #programs = new Map<Program, number>();
+  readonly #programs = new Map<ProgramFacts, number>();
   /** Of the submission that is being encoded: its programs, and its last span so far. */
   #submitted: number[] = [];
   #latest: Interval | undefined;
@@ -147,7 +147,7 @@ export class Profiler {
   #startedAt = new Date();
 
   /** @throws DeviceError when the adapter has no timestamp queries */
-  constructor(device: Device, what = "profile") {
+  constructor(device: DeviceCore, what = "profile") {
     this.#device = device;
     this.#timestamps = new Timestamps(device, what);
   }
@@ -207,7 +207,7 @@ export class Profiler {
   }
 
   /** Notes that a program's commands follow. */
-  program(program: Program): void {
+  program(program: ProgramFacts): void {
     const index = this.#programs.get(program) ?? this.#programs.size;
     this.#programs.set(program, index);
     this.#submitted.push(index);

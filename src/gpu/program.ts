@@ -4,7 +4,7 @@
  */
 import { elementCount, sizeBytes, type DType, type Shape, type Tensor } from "../tensor.ts";
 import type { Context, Dispatch } from "./context.ts";
-import type { Device } from "./device.ts";
+import type { DeviceCore } from "./device_core.ts";
 import { DeviceError, ShaderError } from "./errors.ts";
 import {
   planMemory,
@@ -40,7 +40,7 @@ export interface DispatchTime {
 /** Dispatches recorded once, with their buffers and pipelines, to be submitted as often as one likes. */
 export class Program {
   readonly label: string;
-  readonly #device: Device;
+  readonly #device: DeviceCore;
   readonly #commands: readonly Command[];
   /** The scratch buffers of its own, as tensors; a program recorded with `scratchFrom` borrows them. */
   readonly scratch: readonly Tensor[];
@@ -54,7 +54,7 @@ export class Program {
 
   /** Called by `device.record`. @param lender the program whose scratch memory this one uses too */
   constructor(
-    device: Device,
+    device: DeviceCore,
     label: string,
     commands: readonly Command[],
     scratch: readonly Tensor[],
@@ -212,7 +212,7 @@ function encodeCopy(encoder: GPUCommandEncoder, from: Tensor, to: Tensor): void 
  * must outlive this one
  */
 export async function record(
-  device: Device,
+  device: DeviceCore,
   label: string,
   build: (ctx: Context) => void,
   scratchFrom?: Program,
@@ -232,12 +232,12 @@ export async function record(
 }
 
 /** What recording `build` would take of scratch memory; nothing is allocated. */
-export function plannedMemory(device: Device, build: (ctx: Context) => void): ScratchMemory {
+export function plannedMemory(device: DeviceCore, build: (ctx: Context) => void): ScratchMemory {
   const lifetimes = lifetimesOf(device, build);
   return scratchMemory(lifetimes, planMemory(lifetimes, planLimits(device)));
 }
 
-function planLimits({ limits }: Device): PlanLimits {
+function planLimits({ limits }: DeviceCore): PlanLimits {
   return {
     alignment: limits.minStorageBufferOffsetAlignment,
     maxBufferBytes: limits.maxBufferSize,
@@ -245,7 +245,7 @@ function planLimits({ limits }: Device): PlanLimits {
 }
 
 /** How long each scratch tensor of `build` lives, in the order in which it asks for them. */
-function lifetimesOf(device: Device, build: (ctx: Context) => void): Lifetime[] {
+function lifetimesOf(device: DeviceCore, build: (ctx: Context) => void): Lifetime[] {
   const planner = new Planner(device);
   build(planner);
   return planner.finish();
@@ -258,13 +258,13 @@ interface Life extends Lifetime {
 
 /** Records nothing but the lives of scratch tensors, whose buffers are only names, and which of them meet. */
 class Planner implements Context {
-  readonly device: Device;
+  readonly device: DeviceCore;
   scope?: string;
   readonly #lives: Life[] = [];
   readonly #indices = new Map<GPUBuffer, number>();
   #event = 0;
 
-  constructor(device: Device) {
+  constructor(device: DeviceCore) {
     this.device = device;
   }
 
@@ -317,7 +317,7 @@ class Planner implements Context {
 type ScratchTenant = { -readonly [key in keyof ScratchLife]: ScratchLife[key] };
 
 class Recorder implements Context {
-  readonly device: Device;
+  readonly device: DeviceCore;
   scope?: string;
   readonly #recorded: (Dispatch | { from: Tensor; to: Tensor })[] = [];
   readonly #lifetimes: readonly Lifetime[];
@@ -332,7 +332,7 @@ class Recorder implements Context {
   #params: GPUBuffer | undefined;
 
   constructor(
-    device: Device,
+    device: DeviceCore,
     lifetimes: readonly Lifetime[],
     plan: MemoryPlan,
     lender: Program | undefined,
@@ -435,7 +435,7 @@ class Recorder implements Context {
 }
 
 /** The plan's buffers that were not lent; all of them or, where one is refused, none. */
-function allocate(device: Device, plan: MemoryPlan, lent: number): Tensor[] {
+function allocate(device: DeviceCore, plan: MemoryPlan, lent: number): Tensor[] {
   const tensors: Tensor[] = [];
   try {
     for (const { bytes, label } of plan.buffers.slice(lent))
@@ -469,7 +469,11 @@ function packAll(
   return { bytes, offsets };
 }
 
-function uploadParams(device: Device, label: string, bytes: Uint8Array<ArrayBuffer>): GPUBuffer {
+function uploadParams(
+  device: DeviceCore,
+  label: string,
+  bytes: Uint8Array<ArrayBuffer>,
+): GPUBuffer {
   const buffer = device.handle.createBuffer({
     label: `${label} params`,
     size: bytes.length,
@@ -480,7 +484,7 @@ function uploadParams(device: Device, label: string, bytes: Uint8Array<ArrayBuff
 }
 
 function bindGroups(
-  device: Device,
+  device: DeviceCore,
   dispatch: Dispatch,
   pipeline: Pipeline,
   params: GPUBuffer | undefined,
@@ -517,7 +521,7 @@ function bindGroups(
   return [tensors, block];
 }
 
-function checkBinding(device: Device, label: string, tensor: Tensor): void {
+function checkBinding(device: DeviceCore, label: string, tensor: Tensor): void {
   const bytes = sizeBytes(tensor);
   const alignment = device.limits.minStorageBufferOffsetAlignment;
   if (bytes > device.maxBindingBytes)

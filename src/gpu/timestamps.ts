@@ -2,7 +2,7 @@
  * GPU timestamps: as many as are asked for, written at the beginning and the end of passes, read all at once.
  */
 import type { Tensor } from "../tensor.ts";
-import type { Device } from "./device.ts";
+import type { DeviceCore } from "./device_core.ts";
 import { DeviceError } from "./errors.ts";
 
 /** The most queries that WebGPU allows in one set. */
@@ -13,7 +13,7 @@ export type Interval = readonly [beginning: number, end: number];
 
 /** Timestamps of any number of passes, in as many query sets as they take. */
 export class Timestamps {
-  readonly #device: Device;
+  readonly #device: DeviceCore;
   readonly #sets: GPUQuerySet[] = [];
   /** Queries handed out, or left unused at the end of a set. */
   #used = 0;
@@ -22,7 +22,7 @@ export class Timestamps {
    * @param what names the caller in the error
    * @throws DeviceError when the adapter has no timestamp queries
    */
-  constructor(device: Device, what: string) {
+  constructor(device: DeviceCore, what: string) {
     if (!device.handle.features.has("timestamp-query"))
       throw new DeviceError(
         `${what}: this adapter has no timestamp-query; time whole programs instead`,

@@ -5,7 +5,7 @@
  */
 import { fromFloat16 } from "../float16.ts";
 import { elementCount, formatShape, sizeBytes, type Tensor } from "../tensor.ts";
-import type { Device } from "./device.ts";
+import type { DeviceCore } from "./device_core.ts";
 import { DeviceError } from "./errors.ts";
 
 /** A dispatch or a copy of a program, alone. */
@@ -20,7 +20,7 @@ export interface SingleCommand {
  * Submits commands one by one. Resolves with the first fault, in the order of the commands, once all have run.
  */
 export async function submitSingly(
-  device: Device,
+  device: DeviceCore,
   commands: readonly SingleCommand[],
 ): Promise<DeviceError | undefined> {
   const { handle } = device;
@@ -73,7 +73,7 @@ function overlap(a: Tensor, b: Tensor): boolean {
 }
 
 async function check(
-  device: Device,
+  device: DeviceCore,
   { tensor, command }: Written,
 ): Promise<DeviceError | undefined> {
   const stored = await device.copyOut(tensor).finish();

@@ -2,7 +2,8 @@
  * A recording boiled down: where the time went, by layer, by kernel and by dispatch, how far each is from what the
  * adapter can do, and why the GPU was idle. Plain data, which `profile.json` holds.
  */
-import type { GpuSpan, HostKind, HostSpan, ProfiledDispatch, Recording } from "../gpu/profiler.ts";
+import type { GpuSpan, HostSpan, ProfiledDispatch, Recording } from "../gpu/profiler.ts";
+import type { HostKind } from "../gpu/device_core.ts";
 import { workOf } from "./work.ts";
 
 /** What the adapter can do at most, as measured by kernels that do nothing else. */

@@ -1,5 +1,6 @@
 /** The pictures of a profile's report, as SVG: steps over time, roofline, memory. */
-import type { GpuSpan, HostKind, HostSpan, Recording } from "../gpu/profiler.ts";
+import type { GpuSpan, HostSpan, Recording } from "../gpu/profiler.ts";
+import type { HostKind } from "../gpu/device_core.ts";
 import { escapeXml, fitText, MUTED_COLOUR, PALETTE, svgDocument, svgText } from "../draw/svg.ts";
 import { draw } from "../draw/vega.ts";
 import type { DispatchRow, Excerpt, Profile } from "./analyse.ts";

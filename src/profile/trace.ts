@@ -3,7 +3,8 @@
  * clock, an arrow from where a dispatch was encoded to where it ran, memory as a counter.
  * Format: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
  */
-import type { GpuSpan, HostKind, HostSpan, Recording } from "../gpu/profiler.ts";
+import type { GpuSpan, HostSpan, Recording } from "../gpu/profiler.ts";
+import type { HostKind } from "../gpu/device_core.ts";
 import { liveBytesOf, programsOf } from "./step_memory.ts";
 
 /** One event. Times in microseconds. */

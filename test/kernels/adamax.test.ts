@@ -1,5 +1,6 @@
 import { expect } from "chai";
-import type { Device, DeviceOptions } from "../../src/gpu/device.ts";
+import type { Device } from "../../src/gpu/device.ts";
+import type { DeviceOptions } from "../../src/gpu/device_core.ts";
 import { adamax } from "../../src/kernels/adamax.ts";
 import { clearStatus, stepState } from "../../src/kernels/step_state.ts";
 import * as reference from "../../src/reference/adamax.ts";

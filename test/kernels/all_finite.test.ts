@@ -1,5 +1,6 @@
 import { expect } from "chai";
-import type { Device, DeviceOptions } from "../../src/gpu/device.ts";
+import type { Device } from "../../src/gpu/device.ts";
+import type { DeviceOptions } from "../../src/gpu/device_core.ts";
 import { allFinite } from "../../src/kernels/all_finite.ts";
 import { clearStatus, stepState } from "../../src/kernels/step_state.ts";
 import { useDevice } from "../support/device.ts";

@@ -1,11 +1,6 @@
 /** A recording made by hand: two steps of two layers, with gaps whose reasons are known. */
-import type {
-  GpuSpan,
-  HostKind,
-  HostSpan,
-  ProfiledDispatch,
-  Recording,
-} from "../../src/gpu/profiler.ts";
+import type { GpuSpan, HostSpan, ProfiledDispatch, Recording } from "../../src/gpu/profiler.ts";
+import type { HostKind } from "../../src/gpu/device_core.ts";
 
 /** y [2,2] = x [2,8] w [8,2]: 64 operations, 64 + 64 + 16 bytes. */
 export const DENSE: ProfiledDispatch = {

@@ -1,7 +1,8 @@
 /**
  * One device for a whole test file. Without an adapter its tests skip with the reason; TUNINGFORK_REQUIRE_GPU=1 fails.
  */
-import { openDevice, type Device, type DeviceOptions } from "../../src/gpu/device.ts";
+import { openDevice, type Device } from "../../src/gpu/device.ts";
+import type { DeviceOptions } from "../../src/gpu/device_core.ts";
 import { skipWithoutAdapter } from "./skip.ts";
 
 // What was measured on this machine before must not decide what the tests run.
