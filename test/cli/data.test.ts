@@ -8,7 +8,9 @@ import {
   dataVerify,
   describeDataSets,
 } from "../../src/cli/data.ts";
-import { realDataSet, rejection, temporaryFolder, write, writeImage } from "../data/fixtures.ts";
+import { realDataSet, writeImage } from "../data/fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 
 /** Runs a command and gives its exit code and what it printed to stdout. */
 async function run(command: () => Promise<number>): Promise<{ code: number; out: string }> {

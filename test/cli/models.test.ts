@@ -9,7 +9,9 @@ import { inspect } from "../../src/cli/inspect.ts";
 import { predictImages } from "../../src/cli/predict.ts";
 import { train } from "../../src/cli/train.ts";
 import { swiftShaderDir } from "../../src/gpu/adapter.ts";
-import { rejection, temporaryFolder, write, writeImage } from "../data/fixtures.ts";
+import { writeImage } from "../data/fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 import { useDevice } from "../support/device.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");

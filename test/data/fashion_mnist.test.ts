@@ -3,7 +3,9 @@ import path from "node:path";
 import { expect } from "chai";
 import { countPerClass } from "../../src/data/dataset.ts";
 import { loadFashionMnist } from "../../src/data/fashion_mnist.ts";
-import { idxGz, realDataSet, rejection, temporaryFolder, write } from "./fixtures.ts";
+import { idxGz, realDataSet } from "./fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 
 describe("fashion_mnist", () => {
   const folder = temporaryFolder();

@@ -10,7 +10,8 @@ import { download } from "../../src/data/download.ts";
 import { fetchDataSet } from "../../src/data/fetch.ts";
 import { Random } from "../../src/random.ts";
 import { verifyDataSet } from "../../src/data/verify.ts";
-import { rejection, temporaryFolder, write } from "./fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 
 /** Random bytes: a seam in the wrong place shows, and an archive of them is no smaller than they are. */
 const random = new Random(1, "fetch test");

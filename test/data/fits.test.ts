@@ -5,7 +5,9 @@ import { expect } from "chai";
 import { parseFits, FitsTable, readFitsImage } from "../../src/data/fits.ts";
 import { asinhColour, readFitsColour } from "../../src/data/fits_colour.ts";
 import { decodeImage } from "../../src/data/galaxy_images.ts";
-import { realDataSet, rejection, temporaryFolder, write } from "./fixtures.ts";
+import { realDataSet } from "./fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 import { skipUnless } from "../support/skip.ts";
 
 type Cards = readonly (readonly [string, string | number | boolean])[];

@@ -1,33 +1,12 @@
 /**
- * What the data tests share: temporary folders, small images, and where the real data is.
+ * What the data tests share: small images, and where the real data is.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import os from "node:os";
-import path from "node:path";
 import { gzipSync } from "node:zlib";
 import sharp from "sharp";
 import { dataSetInfo, howToGet, type DataSetName } from "../../src/data/catalogue.ts";
 import { locateDataSet } from "../../src/data/locate.ts";
+import { write } from "../support/files.ts";
 import { skipUnless } from "../support/skip.ts";
-
-/** A temporary folder for each test of the suite in which it is called, removed after it. */
-export function temporaryFolder(): () => string {
-  let folder = "";
-  beforeEach(() => {
-    folder = mkdtempSync(path.join(os.tmpdir(), "tuningfork-test-"));
-  });
-  afterEach(() => {
-    rmSync(folder, { recursive: true, force: true });
-  });
-  return () => folder;
-}
-
-/** Writes a file, making its folders. */
-export function write(file: string, content: string | Uint8Array): string {
-  mkdirSync(path.dirname(file), { recursive: true });
-  writeFileSync(file, content);
-  return file;
-}
 
 /** Writes a square image of one colour; the extension says the format. */
 export async function writeImage(
@@ -55,15 +34,4 @@ export function realDataSet(test: Mocha.Context, name: DataSetName): string {
   const found = locateDataSet(name);
   skipUnless(test, found, `needs the data set ${name}; ${howToGet(dataSetInfo(name))}`);
   return found.folder;
-}
-
-/** What a promise was rejected with: its message. */
-export async function rejection(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise;
-  } catch (cause) {
-    if (cause instanceof Error) return cause.message;
-    throw cause;
-  }
-  throw new Error("expected a rejection, but it was fulfilled");
 }

@@ -3,7 +3,9 @@ import path from "node:path";
 import { expect } from "chai";
 import sharp, { type Sharp } from "sharp";
 import { decodeImage, type GalaxyFile, loadGalaxyImages } from "../../src/data/galaxy_images.ts";
-import { rejection, temporaryFolder, write, writeImage } from "./fixtures.ts";
+import { writeImage } from "./fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 
 const RED = { r: 255, g: 0, b: 0 };
 const BLUE = { r: 0, g: 0, b: 255 };

@@ -12,7 +12,9 @@ import {
 } from "../../src/data/galaxy_zoo.ts";
 import { loadDataSet } from "../../src/data/load.ts";
 import { countPerLabel } from "../../src/data/dataset.ts";
-import { realDataSet, rejection, temporaryFolder, write, writeImage } from "./fixtures.ts";
+import { realDataSet, writeImage } from "./fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 import { skipUnless } from "../support/skip.ts";
 
 describe("galaxy_zoo", () => {

@@ -2,7 +2,9 @@ import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { expect } from "chai";
 import { loadDataSet } from "../../src/data/load.ts";
-import { rejection, temporaryFolder, write, writeImage } from "./fixtures.ts";
+import { writeImage } from "./fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 
 describe("labelled", () => {
   const folder = temporaryFolder();

@@ -8,7 +8,9 @@ import {
   findDataSet,
   userDataFolder,
 } from "../../src/data/locate.ts";
-import { rejection, temporaryFolder, write, writeImage } from "./fixtures.ts";
+import { writeImage } from "./fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 
 /** Runs each test in an empty working directory, with a home and an environment of its own. */
 function isolated(folder: () => string): void {

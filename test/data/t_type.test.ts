@@ -5,7 +5,9 @@ import { loadDataSet } from "../../src/data/load.ts";
 import { listEfigi, listNa10, tTypeClass } from "../../src/data/t_type.ts";
 import { countPerLabel } from "../../src/data/dataset.ts";
 import { readTable } from "../../src/data/table.ts";
-import { realDataSet, rejection, temporaryFolder, write, writeImage } from "./fixtures.ts";
+import { realDataSet, writeImage } from "./fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 
 const SAMPLE = "J000311.00+155754.0";
 

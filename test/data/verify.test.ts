@@ -4,7 +4,8 @@ import path from "node:path";
 import { expect } from "chai";
 import { folderManifest, sha256File, verifyDataSet } from "../../src/data/verify.ts";
 import { messageOf } from "../../src/system_errors.ts";
-import { realDataSet, temporaryFolder, write, writeImage } from "./fixtures.ts";
+import { realDataSet, writeImage } from "./fixtures.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 import { skip } from "../support/skip.ts";
 
 describe("verify", () => {

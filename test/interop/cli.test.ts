@@ -4,7 +4,8 @@ import { expect } from "chai";
 import { exportModel } from "../../src/cli/export.ts";
 import { importModel } from "../../src/cli/import.ts";
 import { openSafetensors } from "../../src/safetensors.ts";
-import { rejection, temporaryFolder, write } from "../data/fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 
 const fixture = (name: string): string => new URL(`../fixtures/${name}`, import.meta.url).pathname;
 

@@ -18,7 +18,8 @@ import { exportTfjs } from "../../src/interop/tfjs.ts";
 import type { ImageSet } from "../../src/data/dataset.ts";
 import type { NetworkConfig } from "../../src/nn/network.ts";
 import { readSafetensors } from "../../src/safetensors.ts";
-import { rejection, temporaryFolder } from "../data/fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder } from "../support/files.ts";
 import { useDevice } from "../support/device.ts";
 import { skipUnless } from "../support/skip.ts";
 import {

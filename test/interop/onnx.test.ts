@@ -11,7 +11,8 @@ import { writeSafetensors } from "../../src/safetensors.ts";
 import { exportOnnx, type OnnxOptions } from "../../src/interop/onnx.ts";
 import { permute } from "../../src/interop/layouts.ts";
 import type { ImageSet } from "../../src/data/dataset.ts";
-import { rejection, temporaryFolder } from "../data/fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder } from "../support/files.ts";
 import { useDevice } from "../support/device.ts";
 import {
   EVERY_LAYER,

@@ -11,7 +11,8 @@ import { bytesOf } from "../../src/interop/model_file.ts";
 import { exportPytorch, importPytorch, readNameMap } from "../../src/interop/pytorch.ts";
 import { checkNetwork, type NetworkConfig } from "../../src/nn/network.ts";
 import { readSafetensors, writeSafetensors, type LoadedTensor } from "../../src/safetensors.ts";
-import { rejection, temporaryFolder, write } from "../data/fixtures.ts";
+import { rejection } from "../support/errors.ts";
+import { temporaryFolder, write } from "../support/files.ts";
 import { useDevice } from "../support/device.ts";
 import { skipUnless } from "../support/skip.ts";
 import {

@@ -23,3 +23,8 @@ export async function expectDeviceError(
   expect(error).to.have.property("kind", kind);
   expect(error.message).to.match(typeof message === "string" ? new RegExp(message) : message);
 }
+
+/** What a promise was rejected with: its message. */
+export async function rejection(promise: Promise<unknown>): Promise<string> {
+  return (await errorOf(() => promise)).message;
+}
