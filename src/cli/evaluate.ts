@@ -4,7 +4,7 @@ import { loadDataSet } from "../data/load.ts";
 import { openDevice } from "../gpu/device.ts";
 import { precisionRecall } from "../metrics/confusion.ts";
 import { scoresOf, type Scores } from "../metrics/scores.ts";
-import { table } from "../nn/summary.ts";
+import { table } from "../text_table.ts";
 import { loadModel, type ModelInfo } from "../nn/weights.ts";
 import { predict } from "../train/predict.ts";
 import { terminalProgress } from "./data.ts";

@@ -3,7 +3,7 @@ import { openDevice, type Device } from "../gpu/device.ts";
 import type { Layer } from "../nn/layer.ts";
 import { Sequential } from "../nn/model.ts";
 import { layersOf, readNetwork } from "../nn/network.ts";
-import { table } from "../nn/summary.ts";
+import { table } from "../text_table.ts";
 import { elementCount, formatShape, type Shape } from "../tensor.ts";
 import { checkGradients } from "../testing/check_gradients.ts";
 import type { CheckedTensor, GradientReport } from "../testing/report.ts";

@@ -3,7 +3,7 @@ import { openDevice } from "../gpu/device.ts";
 import { Sequential } from "../nn/model.ts";
 import { readNetwork } from "../nn/network.ts";
 import type { Precision } from "../nn/precision.ts";
-import { table } from "../nn/summary.ts";
+import { table } from "../text_table.ts";
 import { choicesFile, describeOperation, tuneOperations, type TunedOperation } from "../nn/tune.ts";
 import { describeDevice } from "./train.ts";
 

@@ -1,5 +1,6 @@
 /** The table that `model.summary()` prints. */
 import { elementCount, formatBytes, sizeBytes } from "../tensor.ts";
+import { table } from "../text_table.ts";
 import type { Sequential } from "./model.ts";
 
 interface Row {
@@ -103,19 +104,3 @@ function activationsLine(model: Sequential, batchSize: number, outputBytes: numb
 }
 
 const integer = (value: number): string => value.toLocaleString("en-US");
-
-/** Lines of columns that line up under a ruled head. */
-export function table(rows: readonly (readonly string[])[], right: readonly boolean[]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
-  );
-  const line = (row: readonly string[]) =>
-    widths
-      .map((width, column) =>
-        right[column] ? (row[column] ?? "").padStart(width) : (row[column] ?? "").padEnd(width),
-      )
-      .join("  ")
-      .trimEnd();
-  const [head = [], ...body] = rows;
-  return [line(head), widths.map((width) => "-".repeat(width)).join("  "), ...body.map(line)];
-}

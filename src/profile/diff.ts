@@ -1,7 +1,7 @@
 /** Two profiles side by side: what became slower or faster from the first to the second. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { table } from "../nn/summary.ts";
+import { table } from "../text_table.ts";
 import { systemReason } from "../system_errors.ts";
 import type { Profile, ProfileRow } from "./analyse.ts";
 import { fixed } from "./format.ts";

@@ -1,5 +1,5 @@
 /** A profile as text: what `tuningfork profile` prints. */
-import { table } from "../nn/summary.ts";
+import { table } from "../text_table.ts";
 import { formatBytes } from "../tensor.ts";
 import type { Profile, ProfileRow } from "./analyse.ts";
 

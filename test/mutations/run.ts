@@ -8,7 +8,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { table } from "../../src/nn/summary.ts";
+import { table } from "../../src/text_table.ts";
 import { MUTATIONS, type Mutation } from "./mutations.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
