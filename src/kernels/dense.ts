@@ -28,6 +28,7 @@ import { biasGrad } from "./bias_grad.ts";
 import { cast } from "./cast.ts";
 import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";
 import { matmulSubgroup } from "./matmul_subgroup.ts";
+import { prefersSubgroups, subgroupUnsupported } from "./subgroup.ts";
 import { forEachWindow, leadingWindows } from "./windows.ts";
 
 export const DENSE_ALGORITHMS = ["direct", "tiled", "subgroup"] as const;
@@ -93,7 +94,7 @@ const IMPLEMENTATIONS: Readonly<Record<DenseAlgorithm, Implementation>> = {
  * slower than values broadcast within a subgroup.
  */
 export function chooseDenseAlgorithm(device: Capabilities): DenseAlgorithm {
-  return device.summary.software && device.subgroupSize > 0 ? "subgroup" : "tiled";
+  return prefersSubgroups(device) ? "subgroup" : "tiled";
 }
 
 /** Why an algorithm cannot run on this device; undefined where it can. */
@@ -101,9 +102,7 @@ export function denseUnsupported(
   device: Capabilities,
   algorithm: DenseAlgorithm,
 ): string | undefined {
-  return algorithm === "subgroup" && device.subgroupSize === 0
-    ? "this adapter has no subgroups of one known size"
-    : undefined;
+  return algorithm === "subgroup" ? subgroupUnsupported(device) : undefined;
 }
 
 /**

@@ -3,6 +3,7 @@
  * lint refuses it.
  */
 import type { Device } from "../../src/gpu/device.ts";
+import { subgroupUnsupported } from "../../src/kernels/subgroup.ts";
 import { messageOf } from "../../src/system_errors.ts";
 
 /**
@@ -36,9 +37,10 @@ export function skipWithoutFloat16(context: Mocha.Context, device: Device): void
   skipUnless(context, device.hasFloat16, "needs an adapter with shader-f16");
 }
 
-/** For tests of shaders that share values within a subgroup. */
+/** For tests of shaders that share values within a subgroup: those of GPUs are too large for them. */
 export function skipWithoutSubgroups(context: Mocha.Context, device: Device): void {
-  skipUnless(context, device.subgroupSize > 0, "needs an adapter with subgroups of one fixed size");
+  const reason = "needs an adapter with subgroups of one fixed size, of 16 lanes at most";
+  skipUnless(context, subgroupUnsupported(device) === undefined, reason);
 }
 
 /** Skips since no adapter could be opened, as `error` says; with TUNINGFORK_REQUIRE_GPU=1 throws it instead. */
