@@ -12,6 +12,12 @@ import { DeviceError } from "./errors.ts";
 /** What kind of adapter it is: settings of the study and choices of shaders depend on it. */
 export type AdapterClass = "hardware" | "mesa-software" | "swiftshader" | "other-software";
 
+/**
+ * For which kind of adapter shaders and tiles are chosen where nothing was measured: a large GPU with memory of its own, a
+ * small one that shares the processor's, or the processor itself. WebGPU does not tell; see `gpuKind`.
+ */
+export type GpuKind = "discrete" | "integrated" | "software";
+
 /** What `TUNINGFORK_ADAPTER` accepts. */
 export const ADAPTER_CHOICES = ["hardware", "mesa", "swiftshader"] as const;
 export type AdapterChoice = (typeof ADAPTER_CHOICES)[number];
@@ -24,6 +30,7 @@ export interface AdapterDetails {
   readonly description: string;
   readonly software: boolean;
   readonly class: AdapterClass;
+  readonly kind: GpuKind;
   /** Name and version of the driver, as far as Dawn tells: the end of `description` or all of it. */
   readonly driver: string;
   readonly backend: "vulkan" | "metal" | "d3d12";
@@ -36,6 +43,8 @@ export interface OpenAdapterOptions {
   readonly enableToggles?: readonly string[];
   /** Insist on one kind of adapter. Default: the environment's `TUNINGFORK_ADAPTER`, else the best there is. */
   readonly choice?: AdapterChoice | undefined;
+  /** Choose algorithms and tiles as on a GPU of this kind, whatever the adapter is. For tests on software adapters. */
+  readonly actAs?: Exclude<GpuKind, "software"> | undefined;
 }
 
 export interface OpenedAdapter {
@@ -75,8 +84,13 @@ export async function openAdapter(options: OpenAdapterOptions = {}): Promise<Ope
     (choice === undefined || choice === "swiftshader"
       ? await requestFromSwiftShader(toggles)
       : undefined);
-  if (opened) return opened;
-  throw new DeviceError(noAdapterMessage(systemFacts(), choice), "no-adapter");
+  if (!opened) throw new DeviceError(noAdapterMessage(systemFacts(), choice), "no-adapter");
+  const { actAs } = options;
+  if (!actAs) return opened;
+  return {
+    ...opened,
+    summary: { ...opened.summary, class: "hardware", software: false, kind: actAs },
+  };
 }
 
 /** What `TUNINGFORK_UNCHECKED` accepts, and the toggle of Dawn's behind each. */
@@ -158,14 +172,15 @@ async function request(toggles: string[]): Promise<OpenedAdapter | undefined> {
 /** What the adapter says of itself, and which class of ours it is. */
 export function adapterSummary(adapter: GPUAdapter): AdapterDetails {
   const { vendor, architecture, device, description } = adapter.info;
-  const kind = adapterClass(adapter.info);
+  const ours = classOf(adapter.info);
   return {
     vendor,
     architecture,
     device,
     description,
-    software: kind !== "hardware",
-    class: kind,
+    software: ours !== "hardware",
+    class: ours,
+    kind: ours === "hardware" ? gpuKind(adapter.info) : "software",
     driver: description,
     backend: BACKENDS[process.platform] ?? "vulkan",
     subgroupMinSize: adapter.info.subgroupMinSize ?? 0,
@@ -176,10 +191,32 @@ export function adapterSummary(adapter: GPUAdapter): AdapterDetails {
 /** The backend that Dawn for Node takes on a platform when none is asked for. */
 const BACKENDS: Readonly<Record<string, "metal" | "d3d12">> = { darwin: "metal", win32: "d3d12" };
 
-function adapterClass(info: GPUAdapterInfo): AdapterClass {
+function classOf(info: GPUAdapterInfo): AdapterClass {
   if (info.architecture === "swiftshader") return "swiftshader";
   if (info.vendor === "mesa" && info.architecture === "software") return "mesa-software";
   return info.isFallbackAdapter ? "other-software" : "hardware";
+}
+
+/** Graphics processors that share the memory of a processor, by vendor and the name that Dawn gives the device. */
+const INTEGRATED: Readonly<Record<string, (name: string) => boolean>> = {
+  apple: () => true,
+  arm: () => true,
+  broadcom: () => true,
+  "img-tec": () => true,
+  qualcomm: () => true,
+  samsung: () => true,
+  // Cards are Arc A770, Arc B580, Data Center GPU Flex; Arc Graphics and Arc 140V are not.
+  intel: (name) => !/\b(arc.*\b[ab]\d{2,3}\b|data.center|dg[12]|bmg)/.test(name),
+  // Cards are Radeon RX 7900, Radeon PRO W7800, Instinct MI300; Radeon Graphics, 780M and RX Vega 11 Graphics are not.
+  amd: (name) =>
+    !/\b(rx|pro|vii|instinct|mi\d+|firepro|r9)\b/.test(name) || /\bvega.\d+.graphics/.test(name),
+  nvidia: (name) => /\b(tegra|orin|xavier|gb10)\b/.test(name),
+};
+
+/** Judged by names; an unknown GPU counts as discrete. */
+function gpuKind({ vendor, device, description }: GPUAdapterInfo): "discrete" | "integrated" {
+  const name = `${device} ${description}`.toLowerCase();
+  return INTEGRATED[vendor]?.(name) === true ? "integrated" : "discrete";
 }
 
 /** Loads a shared library for the rest of the process. Returns why it could not be loaded, if so. */

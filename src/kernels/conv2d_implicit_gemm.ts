@@ -6,6 +6,7 @@ import { ceilDiv, grid1d, storedType, type Context, type Capabilities } from "..
 import { conv2dParams, tapSteps, type Conv2dGeometry } from "../geometry.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dImplementation } from "./conv2d_algorithm.ts";
+import { wantedWorkgroups } from "./occupancy.ts";
 import { bindableAs } from "./repack.ts";
 
 /** How invocations share a tile: LANES_M x LANES_N of them, THREAD_M x THREAD_N elements each, TILE_K along the sum. */
@@ -34,7 +35,7 @@ export function implicitGemm(tile?: GemmTile): Conv2dImplementation {
     inputGrad: (ctx, inputs, g, dx) => {
       conv2dInputGradImplicitGemm(ctx, inputs, g, dx, tile);
     },
-    weightGradSplits: (_device, g) => conv2dWeightGradImplicitGemmSplits(g, tile),
+    weightGradSplits: (device, g) => conv2dWeightGradImplicitGemmSplits(device, g, tile),
     weightGrad: (ctx, inputs, g, partials) => {
       conv2dWeightGradImplicitGemm(ctx, inputs, g, partials, tile);
     },
@@ -57,8 +58,6 @@ function tileUnsupported({ limits }: Capabilities, tile: GemmTile): string | und
 
 /** 128 invocations: within every adapter's limits, as are the at most 14.5 KiB of workgroup memory that they share. */
 const GEMM_LANES = { LANES_M: 16, LANES_N: 8, TILE_K: 16 } as const;
-/** Workgroups that fill a large GPU: smaller tiles, or more splits, are taken to reach as many. */
-const ENOUGH_WORKGROUPS = 256;
 /** Pixels that a split of the weight gradient sums at least, so that its partial sums do not cost more than they save. */
 const LEAST_PIXELS_PER_SPLIT = 256;
 
@@ -68,13 +67,19 @@ interface Tiling extends GemmTile {
 }
 
 /** The tile for a product of M by N that `parts` splits compute: by default 64 or 128 rows by 32 or 64 columns. */
-function tiling(M: number, N: number, forced: GemmTile | undefined, parts = 1): Tiling {
+function tiling(
+  device: Capabilities,
+  [M, N]: readonly [number, number],
+  forced: GemmTile | undefined,
+  parts = 1,
+): Tiling {
   const tilesOf = ({ LANES_M, LANES_N, THREAD_M, THREAD_N }: GemmTile): number =>
     ceilDiv(M, LANES_M * THREAD_M) * ceilDiv(N, LANES_N * THREAD_N);
   if (forced) return { ...forced, tiles: tilesOf(forced) };
   const low = { ...GEMM_LANES, THREAD_M: 4, THREAD_N: N > 32 ? 8 : 4 };
   const high = { ...low, THREAD_M: 8 };
-  const large = tilesOf(high) < tilesOf(low) && tilesOf(high) * parts >= ENOUGH_WORKGROUPS;
+  const large =
+    tilesOf(high) < tilesOf(low) && tilesOf(high) * parts >= wantedWorkgroups(device) / 2;
   const tile = large ? high : low;
   return { ...tile, tiles: tilesOf(tile) };
 }
@@ -87,7 +92,7 @@ function conv2dImplicitGemm(
   tile: GemmTile | undefined,
 ): void {
   const { n, outH, outW, inC, outC } = geometry;
-  const { tiles, ...shape } = tiling(n * outH * outW, outC, tile);
+  const { tiles, ...shape } = tiling(ctx.device, [n * outH * outW, outC], tile);
   ctx.dispatch({
     label: `conv2d ${y.label}`,
     shader: "conv2d_implicit_gemm",
@@ -115,7 +120,7 @@ function conv2dInputGradImplicitGemm(
   const { n, inH, inW, inC, outC, strideH, strideW } = geometry;
   const phases = strideH * strideW;
   const pixels = n * ceilDiv(inH, strideH) * ceilDiv(inW, strideW);
-  const { tiles, ...shape } = tiling(pixels, inC, tile, phases);
+  const { tiles, ...shape } = tiling(ctx.device, [pixels, inC], tile, phases);
   ctx.dispatch({
     label: `conv2dInputGrad ${dx.label}`,
     shader: "conv2d_input_grad_implicit_gemm",
@@ -132,13 +137,14 @@ function conv2dInputGradImplicitGemm(
 }
 
 function conv2dWeightGradImplicitGemmSplits(
+  device: Capabilities,
   geometry: Conv2dGeometry,
   tile: GemmTile | undefined,
 ): number {
   const { n, kH, kW, inC, outC, outH, outW } = geometry;
   const most = ceilDiv(n * outH * outW, LEAST_PIXELS_PER_SPLIT);
-  const { tiles } = tiling(kH * kW * inC, outC, tile, most);
-  return Math.min(most, ceilDiv(ENOUGH_WORKGROUPS, tiles));
+  const { tiles } = tiling(device, [kH * kW * inC, outC], tile, most);
+  return Math.min(most, ceilDiv(wantedWorkgroups(device), tiles));
 }
 
 function conv2dWeightGradImplicitGemm(
@@ -150,7 +156,7 @@ function conv2dWeightGradImplicitGemm(
 ): void {
   const { n, kH, kW, inC, outC, outH, outW } = geometry;
   const splits = partials.shape[0] ?? 1;
-  const { tiles, ...shape } = tiling(kH * kW * inC, outC, tile, splits);
+  const { tiles, ...shape } = tiling(ctx.device, [kH * kW * inC, outC], tile, splits);
   ctx.dispatch({
     label: `conv2dWeightGrad ${partials.label}`,
     shader: "conv2d_weight_grad_implicit_gemm",

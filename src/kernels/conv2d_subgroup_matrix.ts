@@ -8,6 +8,7 @@ import type { SubgroupMatrix } from "../gpu/subgroup_matrix.ts";
 import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
 import type { DType, Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dPass } from "./conv2d_algorithm.ts";
+import { wantedWorkgroups } from "./occupancy.ts";
 import { bindableAs } from "./repack.ts";
 
 /** How subgroups share a tile: SUBGROUPS_M x SUBGROUPS_N of them, ROWS x COLS matrices each. */
@@ -28,8 +29,6 @@ function partOf({ emulated }: SubgroupMatrix): number {
   return emulated ? 16 : 32;
 }
 
-/** Workgroups that fill a large GPU: smaller tiles, or more splits, are taken to reach as many. */
-const ENOUGH_WORKGROUPS = 256;
 /** Pixels that a split of the weight gradient sums at least, so that its partial sums do not cost more than they save. */
 const LEAST_PIXELS_PER_SPLIT = 512;
 
@@ -42,7 +41,12 @@ interface Tiling extends MatrixTile {
  * The tile for a product of M by N that `parts` splits compute: 128 rows by 32 columns, or 64 by 64, or where these are
  * many 128 by 64, which read less for each product.
  */
-function tiling(matrix: SubgroupMatrix, M: number, N: number, parts = 1): Tiling {
+function tiling(
+  device: Capabilities,
+  matrix: SubgroupMatrix,
+  [M, N]: readonly [number, number],
+  parts = 1,
+): Tiling {
   const { m, n } = matrix;
   const part = partOf(matrix);
   const [ROWS, COLS] = [part / m, part / n];
@@ -54,7 +58,8 @@ function tiling(matrix: SubgroupMatrix, M: number, N: number, parts = 1): Tiling
   if (N <= part) return of({ SUBGROUPS_M: SUBGROUPS, SUBGROUPS_N: 1, ROWS, COLS });
   const low = of({ SUBGROUPS_M: 2, SUBGROUPS_N: 2, ROWS, COLS });
   const high = of({ ...low, ROWS: 2 * ROWS });
-  return high.tiles < low.tiles && high.tiles * parts >= ENOUGH_WORKGROUPS ? high : low;
+  const enough = high.tiles * parts >= wantedWorkgroups(device) / 2;
+  return high.tiles < low.tiles && enough ? high : low;
 }
 
 /** Why these shaders cannot compute a pass; undefined where they can. */
@@ -107,7 +112,7 @@ export function conv2dSubgroupMatrix(
 ): void {
   const { n, outH, outW, inC, outC } = geometry;
   const matrix = matrixOf(ctx);
-  const tile = tiling(matrix, n * outH * outW, outC);
+  const tile = tiling(ctx.device, matrix, [n * outH * outW, outC]);
   ctx.dispatch({
     label: `conv2d ${y.label}`,
     shader: "conv2d_subgroup_matrix",
@@ -135,7 +140,7 @@ export function conv2dInputGradSubgroupMatrix(
 ): void {
   const { n, inH, inW, inC, strideH, strideW } = geometry;
   const matrix = matrixOf(ctx);
-  const tile = tiling(matrix, n * inH * inW, inC);
+  const tile = tiling(ctx.device, matrix, [n * inH * inW, inC]);
   ctx.dispatch({
     label: `conv2dInputGrad ${dx.label}`,
     shader: "conv2d_input_grad_subgroup_matrix",
@@ -148,13 +153,14 @@ export function conv2dInputGradSubgroupMatrix(
 
 /** How many partial sums `conv2dWeightGradSubgroupMatrix` wants to write; the caller may give it fewer. */
 export function conv2dWeightGradSubgroupMatrixSplits(
-  { subgroupMatrix }: Capabilities,
+  device: Capabilities,
   { n, kH, kW, inC, outC, outH, outW }: Conv2dGeometry,
 ): number {
+  const { subgroupMatrix } = device;
   if (!subgroupMatrix) return 1;
   const most = ceilDiv(n * outH * outW, LEAST_PIXELS_PER_SPLIT);
-  const { tiles } = tiling(subgroupMatrix, kH * kW * inC, outC, most);
-  return Math.min(most, ceilDiv(ENOUGH_WORKGROUPS, tiles));
+  const { tiles } = tiling(device, subgroupMatrix, [kH * kW * inC, outC], most);
+  return Math.min(most, ceilDiv(wantedWorkgroups(device), tiles));
 }
 
 /**
@@ -171,7 +177,7 @@ export function conv2dWeightGradSubgroupMatrix(
   const { n, kH, kW, inC, outC, outH, outW } = geometry;
   const splits = partials.shape[0] ?? 1;
   const matrix = matrixOf(ctx);
-  const tile = tiling(matrix, kH * kW * inC, outC, splits);
+  const tile = tiling(ctx.device, matrix, [kH * kW * inC, outC], splits);
   ctx.dispatch({
     label: `conv2dWeightGrad ${partials.label}`,
     shader: "conv2d_weight_grad_subgroup_matrix",

@@ -3,6 +3,7 @@
  */
 import { ceilDiv, storedType, type Context, type Capabilities } from "../gpu/context.ts";
 import type { Tensor } from "../tensor.ts";
+import { wantedWorkgroups } from "./occupancy.ts";
 import { sumSplits } from "./sum_splits.ts";
 
 /** Columns `firstColumn` and following of a row-major matrix with rows of `rowLength` elements. */
@@ -37,8 +38,6 @@ export interface Matmul {
   readonly leakySlope?: number | undefined;
 }
 
-/** Workgroups that keep a large GPU busy; with fewer tiles than that, k is split. */
-const WANTED_WORKGROUPS = 512;
 /** Below this, a split costs more in its second pass than it gives. */
 const LEAST_K_PER_SPLIT = 256;
 
@@ -61,13 +60,13 @@ export function matmulTiled(ctx: Context, matmul: Matmul): void {
 
 /** Into how many parts k is split, so that a product with few tiles and a long sum has work for the whole GPU. */
 export function matmulSplits(
-  device: Pick<Capabilities, "maxBindingBytes">,
+  device: Pick<Capabilities, "maxBindingBytes" | "summary">,
   { m, n, k, c }: Matmul,
 ): number {
   // The second pass writes whole tensors only.
   if (c.rowLength !== n) return 1;
   const { TILE_M, TILE_N } = tiles(m);
-  const wanted = ceilDiv(WANTED_WORKGROUPS, ceilDiv(m, TILE_M) * ceilDiv(n, TILE_N));
+  const wanted = ceilDiv(wantedWorkgroups(device), ceilDiv(m, TILE_M) * ceilDiv(n, TILE_N));
   const most = Math.floor(device.maxBindingBytes / (4 * m * n));
   const splits = Math.max(1, Math.min(wanted, ceilDiv(k, LEAST_K_PER_SPLIT), most));
   // No split may be left without any work.

@@ -4,6 +4,7 @@
  */
 import { ceilDiv, grid1d, storedType, type Context, type Capabilities } from "../gpu/context.ts";
 import type { Tensor } from "../tensor.ts";
+import { wantedWorkgroups } from "./occupancy.ts";
 import { bindableAs } from "./repack.ts";
 
 /** Matrices in one tensor. */
@@ -43,8 +44,6 @@ export interface BatchedMatmul {
 
 /** 128 invocations: within every adapter's limits, as are the at most 12.5 KiB of workgroup memory that they share. */
 const LANES = { LANES_M: 16, LANES_N: 8, TILE_K: 16 } as const;
-/** Workgroups that keep a large GPU busy; with fewer tiles than that, k is split. */
-const WANTED_WORKGROUPS = 512;
 /** Below this, a split costs more in its second pass than it gives. */
 const LEAST_K_PER_SPLIT = 256;
 
@@ -52,7 +51,7 @@ const LEAST_K_PER_SPLIT = 256;
 export function matmulBatched(ctx: Context, product: BatchedMatmul): void {
   const { label, batch, m, n, k, a, b, bias, c, splits = 1 } = product;
   const { transposeA = false, transposeB = false, accumulate = false, leakySlope = 1 } = product;
-  const { tiles, ...threads } = tileOf(product);
+  const { tiles, ...threads } = tileOf(ctx.device, product);
   ctx.dispatch({
     label,
     shader: "matmul_batched",
@@ -79,17 +78,20 @@ export function matmulBatched(ctx: Context, product: BatchedMatmul): void {
 
 /** Into how many parts sums should be split, so that products with few tiles have work for the whole GPU. */
 export function batchedSplits(
-  device: Pick<Capabilities, "maxBindingBytes">,
+  device: Pick<Capabilities, "maxBindingBytes" | "summary">,
   sizes: { batch: number; m: number; n: number; k: number },
   blockElements = sizes.m * sizes.n,
 ): number {
-  const wanted = ceilDiv(WANTED_WORKGROUPS, tileOf(sizes).tiles);
+  const wanted = ceilDiv(wantedWorkgroups(device), tileOf(device, sizes).tiles);
   const most = Math.floor(device.maxBindingBytes / (4 * sizes.batch * blockElements));
   return Math.max(1, Math.min(wanted, ceilDiv(sizes.k, LEAST_K_PER_SPLIT), most));
 }
 
 /** Tiles of 64 or 128 rows by 32 or 64 columns, the large ones where they still fill a GPU; and how many there are. */
-function tileOf({ batch, m, n }: { batch: number; m: number; n: number }): {
+function tileOf(
+  device: Pick<Capabilities, "summary">,
+  { batch, m, n }: { batch: number; m: number; n: number },
+): {
   THREAD_M: number;
   THREAD_N: number;
   tiles: number;
@@ -97,6 +99,6 @@ function tileOf({ batch, m, n }: { batch: number; m: number; n: number }): {
   const THREAD_N = n > 32 ? 8 : 4;
   const tilesOf = (THREAD_M: number): number =>
     batch * ceilDiv(m, LANES.LANES_M * THREAD_M) * ceilDiv(n, LANES.LANES_N * THREAD_N);
-  const THREAD_M = tilesOf(8) < tilesOf(4) && tilesOf(8) >= WANTED_WORKGROUPS / 2 ? 8 : 4;
+  const THREAD_M = tilesOf(8) < tilesOf(4) && tilesOf(8) >= wantedWorkgroups(device) / 2 ? 8 : 4;
   return { THREAD_M, THREAD_N, tiles: tilesOf(THREAD_M) };
 }

@@ -10,6 +10,7 @@ const HARDWARE: Diagnosis = {
     description: "NVIDIA: 550.54",
     software: false,
     class: "hardware",
+    kind: "discrete",
     driver: "NVIDIA: 550.54",
     backend: "vulkan",
     subgroupMinSize: 32,

@@ -54,6 +54,40 @@ describe("gpu/adapter", () => {
     }
   });
 
+  describe("the kind of a GPU, by its name", () => {
+    const cases: [string, string, "discrete" | "integrated"][] = [
+      ["nvidia", "nvidia-h200", "discrete"],
+      ["nvidia", "nvidia-tegra-orin-nvgpu-", "integrated"],
+      ["amd", "amd-radeon-rx-7900-xtx-radv-navi31-", "discrete"],
+      ["amd", "amd-instinct-mi300x-radv-gfx942-", "discrete"],
+      ["amd", "amd-radeon-780m-graphics-radv-phoenix-", "integrated"],
+      ["amd", "amd-radeon-rx-vega-11-graphics-radv-raven-", "integrated"],
+      ["intel", "intel-r-arc-tm-a770-graphics-dg2-", "discrete"],
+      ["intel", "intel-r-arc-tm-graphics-mtl-", "integrated"],
+      ["intel", "intel-r-uhd-graphics-630-cfl-gt2-", "integrated"],
+      ["apple", "apple-m2", "integrated"],
+      ["unheard-of", "x1", "discrete"],
+    ];
+    for (const [vendor, device, kind] of cases)
+      it(`${device} is ${kind}`, () => {
+        expect(adapterSummary(adapterThatSays({ vendor, device })).kind).to.equal(kind);
+      });
+
+    it("of a software adapter is software, unless it is to act as a GPU", async function () {
+      const adapter = await openAdapter({ actAs: "integrated" }).catch((error: unknown) =>
+        skipWithoutAdapter(this, error),
+      );
+      expect(adapter.summary).to.include({
+        kind: "integrated",
+        class: "hardware",
+        software: false,
+      });
+      expect(
+        adapterSummary(adapterThatSays({ vendor: "mesa", architecture: "software" })).kind,
+      ).to.equal("software");
+    });
+  });
+
   describe("TUNINGFORK_ADAPTER", () => {
     it("unset and empty mean the best there is", () => {
       expect(adapterChoice(undefined)).to.equal(undefined);

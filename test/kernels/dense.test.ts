@@ -297,16 +297,19 @@ describe("what dense dispatches", () => {
       firstColumn: 0,
       rowLength: columns,
     });
-    const large = { maxBindingBytes: 2 ** 27 };
-    const product = (m: number, n: number, k: number, device = large) => {
+    const { summary } = device();
+    const large = { maxBindingBytes: 2 ** 27, summary };
+    const product = (m: number, n: number, k: number, on = large) => {
       const view = c(m, n);
-      return matmulSplits(device, { label: "", m, n, k, a: view, b: view, c: view });
+      return matmulSplits(on, { label: "", m, n, k, a: view, b: view, c: view });
     };
     expect(product(32, 1000, 73728), "dense1 forward").to.equal(32);
+    const integrated = { ...large, summary: { ...summary, kind: "integrated" as const } };
+    expect(product(32, 1000, 73728, integrated), "on a small GPU").to.equal(8);
     expect(product(73728, 1000, 32), "dense1 weight gradient").to.equal(1);
     expect(product(32, 1000, 200), "k too short").to.equal(1);
     expect(product(1, 3, 2304), "every split has work").to.equal(9);
-    const small = { maxBindingBytes: 3 * 4 * 32 * 1000 };
+    const small = { maxBindingBytes: 3 * 4 * 32 * 1000, summary };
     expect(product(32, 1000, 73728, small), "partials in one binding").to.equal(3);
   });
 
@@ -314,6 +317,7 @@ describe("what dense dispatches", () => {
     const adapter = (software: boolean, subgroupSize: number) =>
       chooseDenseAlgorithm({ summary: { software }, subgroupSize } as unknown as Device);
     expect(adapter(true, 8)).to.equal("subgroup");
+    expect(adapter(true, 32), "too large for the shader's registers").to.equal("tiled");
     expect(adapter(true, 0)).to.equal("tiled");
     expect(adapter(false, 32)).to.equal("tiled");
   });
