@@ -4,7 +4,8 @@ import { Sequential } from "../nn/model.ts";
 import { readNetwork } from "../nn/network.ts";
 import type { Precision } from "../nn/precision.ts";
 import { table } from "../text_table.ts";
-import { choicesFile, describeOperation, tuneOperations, type TunedOperation } from "../nn/tune.ts";
+import { describeOperation, tuneOperations, type TunedOperation } from "../nn/tune.ts";
+import { choicesFile } from "../nn/choices_file.ts";
 import { describeDevice } from "./train.ts";
 
 export interface TuneOptions {

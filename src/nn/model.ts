@@ -24,7 +24,8 @@ import {
 } from "./precision.ts";
 import { Softmax } from "./softmax.ts";
 import { summarize } from "./summary.ts";
-import { loadChoices, tuneOperations } from "./tune.ts";
+import { tuneOperations } from "./tune.ts";
+import { loadChoices } from "./choices_file.ts";
 
 export interface BuildOptions {
   /** Seeds the initial values; each parameter has a stream of its own, keyed by its name. */

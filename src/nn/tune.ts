@@ -1,17 +1,12 @@
 /**
  * The autotuner: times the algorithms that an operation may take on this adapter, with the real shapes, verifies the
- * winner against float64 and remembers it in a file of the user's cache folder.
+ * winner against float64 and remembers it (choices_file.ts).
  */
-import { createHash } from "node:crypto";
-import { readFile, rename, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import envPaths from "env-paths";
 import { float16Rounding, roundToFloat16, toFloat16 } from "../float16.ts";
-import { makeFolder } from "../folders.ts";
 import type { Conv2dGeometry } from "../geometry.ts";
 import type { Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
-import { Choices, type Operation } from "../kernels/choices.ts";
+import type { Operation } from "../kernels/choices.ts";
 import {
   chooseConv2dAlgorithm,
   conv2d,
@@ -45,8 +40,7 @@ import {
   type Terms,
 } from "../reference/samples.ts";
 import { elementCount, type DType, type Shape, type Tensor } from "../tensor.ts";
-import { systemReason } from "../system_errors.ts";
-import { ENGINE_VERSION } from "../version.ts";
+import { saveChoices } from "./choices_file.ts";
 
 /** How one algorithm did. */
 export interface Trial {
@@ -269,9 +263,10 @@ async function runMs(device: Device, program: Program, expectedMs: number): Prom
     const times = await program.time(expectedMs);
     return times.reduce((sum, { ms }) => sum + ms, 0);
   }
+  // No sleep, which would count: a first run that compiled for seconds would be the measure of all others.
   const started = performance.now();
   device.submit(program);
-  await device.finish(expectedMs);
+  await device.finish();
   return performance.now() - started;
 }
 
@@ -289,10 +284,15 @@ function timeOf(
     const times: number[] = [];
     const started = performance.now();
     while (times.length < samples || (samples > 1 && performance.now() - started < BUDGET_MS)) {
-      expected = await run(expected);
-      times.push(expected);
-      // Seconds each: three say enough.
-      if (times.length >= 3 && performance.now() - started > 20 * BUDGET_MS) break;
+      const ms = await run(expected);
+      // 0 where the GPU's clock has wrapped.
+      if (ms > 0) {
+        expected = ms;
+        times.push(ms);
+      }
+      // Seconds each: three say enough. None by then: this clock stands still.
+      const enough = times.length >= 3 || times.length === 0;
+      if (enough && performance.now() - started > 20 * BUDGET_MS) break;
     }
     return times.sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? Infinity;
   });
@@ -329,52 +329,6 @@ function operand(shape: Shape, name: string): Float32Array {
   return Float32Array.from({ length: elementCount(shape) }, (_, i) => period[i % 8191] ?? 0);
 }
 
-// The file of choices.
-
-/** Where the choices for an adapter lie: a file for each adapter, driver and version of the engine. */
-export function choicesFile(device: Device): string {
-  const cache = process.env["TUNINGFORK_CACHE"] || envPaths("tuningfork", { suffix: "" }).cache;
-  const name = createHash("sha256").update(identityOf(device)).digest("hex").slice(0, 16);
-  return join(cache, "tune", `${name}.json`);
-}
-
-function identityOf(device: Device): string {
-  const { vendor, architecture, description, driver, backend } = device.summary;
-  return JSON.stringify({ vendor, architecture, description, driver, backend, ENGINE_VERSION });
-}
-
-interface ChoicesFile {
-  readonly identity: string;
-  readonly choices: Readonly<Record<string, string>>;
-}
-
-/**
- * What was measured on this adapter before; nothing where there is no file, or one of another adapter, or a broken one,
- * which `onProblem` is told of.
- */
-export async function loadChoices(
-  device: Device,
-  onProblem: (message: string) => void = () => undefined,
-): Promise<Choices> {
-  const path = choicesFile(device);
-  const text = await readFile(path, "utf8").catch(() => undefined);
-  if (text === undefined) return new Choices();
-  try {
-    const { identity, choices } = JSON.parse(text) as Partial<ChoicesFile>;
-    if (identity !== identityOf(device)) throw new Error("it belongs to another adapter");
-    const entries = Object.entries(choices ?? {});
-    if (entries.some(([, algorithm]) => typeof algorithm !== "string"))
-      throw new Error("its choices are no names of algorithms");
-    return new Choices(entries);
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    onProblem(
-      `tuner's choices in ${path} are not used: ${why}; \`tuningfork tune\` writes them anew`,
-    );
-    return new Choices();
-  }
-}
-
 /**
  * Tunes operations one after another and remembers each at once, so that nothing is lost by Ctrl-C.
  * @throws Error before anything is measured, when the file of choices cannot be written
@@ -393,35 +347,6 @@ export async function tuneOperations(
     onTuned(tuned, all.length);
   }
   return all;
-}
-
-/**
- * Adds choices to the file of this adapter, written beside and renamed. Returns its path.
- * @throws Error in one sentence, when it cannot be written
- */
-export async function saveChoices(
-  device: Device,
-  tuned: readonly TunedOperation[],
-): Promise<string> {
-  const path = choicesFile(device);
-  const before = await loadChoices(device);
-  for (const { operation, chosen } of tuned) before.set(operation, chosen);
-  const entries = [...before.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
-  const file: ChoicesFile = { identity: identityOf(device), choices: Object.fromEntries(entries) };
-  const temporary = `${path}.${process.pid}`;
-  try {
-    await makeFolder(dirname(path));
-    await writeFile(temporary, JSON.stringify(file, null, 2));
-    await rename(temporary, path);
-  } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => undefined);
-    throw new Error(
-      `tuner's choices ${path}: cannot be written: ${systemReason(cause) ?? String(cause)}; ` +
-        `point TUNINGFORK_CACHE at a folder that can, or build with tune "off"`,
-      { cause },
-    );
-  }
-  return path;
 }
 
 /** `conv2d forward 96x96x32 5x5 -> 64, n=32`: an operation as tables show it, with its type where that is not float32. */

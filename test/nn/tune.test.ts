@@ -8,14 +8,12 @@ import { Choices, operationKey, type Operation } from "../../src/kernels/choices
 import { CONV2D_ALGORITHMS } from "../../src/kernels/conv2d.ts";
 import { Sequential } from "../../src/nn/model.ts";
 import {
-  choicesFile,
   describeOperation,
-  loadChoices,
-  saveChoices,
   tuneOperation,
   tuneOperations,
   type TunedOperation,
 } from "../../src/nn/tune.ts";
+import { choicesFile, loadChoices, saveChoices } from "../../src/nn/choices_file.ts";
 import { useDevice } from "../support/device.ts";
 import { skipWithoutFloat16 } from "../support/skip.ts";
 import { TINY } from "../support/tiny.ts";
