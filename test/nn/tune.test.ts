@@ -154,9 +154,7 @@ describe("the autotuner", () => {
       expect(choices.entries()).to.deep.equal([]);
       expect(problems.join()).to.match(message);
     }
-    await saveChoices(device(), [
-      { operation: conv(2), byClass: "", chosen: "direct", trials: [] },
-    ]);
+    await saveChoices(device(), [{ operation: conv(2), chosen: "direct" }]);
     expect((await loadChoices(device())).algorithmFor(conv(2))).to.equal("direct");
   });
 
