@@ -233,7 +233,8 @@ export function timePrograms(
     );
   return sample(async (expectedMs) => {
     const dispatches = await next().time(expectedMs);
-    return dispatches.reduce((sum, { ms }) => sum + ms, 0);
+    const ms = dispatches.reduce((sum, { ms }) => sum + ms, 0);
+    return ms > 0 ? ms : undefined; // the GPU's clock has wrapped
   }, effort);
 }
 

@@ -18,7 +18,7 @@ import {
 import type { Pipeline } from "./pipeline.ts";
 import type { Profiler } from "./profiler.ts";
 import { packParams } from "./shader.ts";
-import { Timestamps, type Interval } from "./timestamps.ts";
+import { durationsMs, Timestamps, type Interval } from "./timestamps.ts";
 import type { SingleCommand } from "./validate.ts";
 
 type Command =
@@ -167,11 +167,8 @@ export class Program {
       pass.end();
     }
     handle.queue.submit([encoder.finish()]);
-    const ns = await timestamps.read(expectedMs);
-    return this.dispatches.map(({ label, shader }, i) => {
-      const [beginning, end] = intervals[i] ?? [0, 0];
-      return { label, shader, ms: Number((ns[end] ?? 0n) - (ns[beginning] ?? 0n)) / 1e6 };
-    });
+    const ms = durationsMs(await timestamps.read(expectedMs), intervals);
+    return this.dispatches.map(({ label, shader }, i) => ({ label, shader, ms: ms[i] ?? 0 }));
   }
 
   /** Gives the scratch tensors back. */

@@ -11,6 +11,23 @@ const QUERIES = 4096;
 /** Which of the times that `Timestamps.read` returns are the beginning and the end of a span. */
 export type Interval = readonly [beginning: number, end: number];
 
+/**
+ * How long each pass of a submission took, in milliseconds, in order. GPUs write a pass's first time when they come to the
+ * command, which may be while the pass before still runs (Vulkan's top of the pipe): it began when that was done. Where the
+ * clock wraps, 0.
+ * @param times as `Timestamps.read` gives them
+ */
+export function durationsMs(times: BigUint64Array, intervals: readonly Interval[]): number[] {
+  let done = 0n;
+  return intervals.map(([beginning, end]) => {
+    const written = times[beginning] ?? 0n;
+    const ended = times[end] ?? 0n;
+    const began = written < done && done <= ended ? done : written;
+    done = ended;
+    return Math.max(0, Number(ended - began) / 1e6);
+  });
+}
+
 /** Timestamps of any number of passes, in as many query sets as they take. */
 export class Timestamps {
   readonly #device: DeviceCore;
