@@ -1,7 +1,5 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { expect } from "chai";
+import type { Device } from "../../src/gpu/device.ts";
 import { accuracy, argmax } from "../../src/metrics/accuracy.ts";
 import { Sequential } from "../../src/nn/model.ts";
 import type { Precision } from "../../src/nn/precision.ts";
@@ -11,56 +9,28 @@ import { fit } from "../../src/train/fit.ts";
 import { historyCsv } from "../../src/train/history.ts";
 import type { FitOptions } from "../../src/train/options.ts";
 import { predict } from "../../src/train/predict.ts";
-import { useDevice } from "../support/device.ts";
+import { errorOf } from "../support/errors.ts";
 import { skipWithoutFloat16 } from "../support/skip.ts";
 import { stripes, TINY } from "../support/tiny.ts";
+import { useTraining } from "../support/training.ts";
 
 /** Five steps an epoch, the last of 8 images. */
 const SET = stripes(72, 1);
 const BASE = { epochs: 1, batchSize: 16, seed: 4, optimizer: { learningRate: 0.005 } } as const;
 
 describe("mixed precision", () => {
-  const device = useDevice();
-  let folder = "";
-  before(async function () {
+  const { device, build, weightsOf, trained: trainedOn, checkpointIn } = useTraining();
+  before(function () {
     skipWithoutFloat16(this, device());
-    folder = await mkdtemp(join(tmpdir(), "tuningfork-mixed-"));
-  });
-  after(async () => {
-    if (folder) await rm(folder, { recursive: true, force: true });
   });
 
-  const build = (precision: Precision, fuse = true): Promise<Sequential> =>
-    new Sequential(TINY).build(device(), { seed: 2, batchSize: 16, precision, fuse });
-
-  const weightsOf = async (model: Sequential): Promise<Record<string, Float32Array>> => {
-    const weights: Record<string, Float32Array> = {};
-    for (const { name, value } of model.parameters())
-      weights[name] = await device().readFloats(value);
-    return weights;
-  };
-
-  /** Trains a fresh model and gives its memory back. */
-  const trained = async (precision: Precision, options: Partial<FitOptions>) => {
-    const model = await build(precision);
-    try {
-      const result = await fit(model, SET, { ...BASE, ...options });
-      return { ...result, weights: await weightsOf(model) };
-    } finally {
-      model.destroy();
-    }
-  };
-
-  const failure = (promise: Promise<unknown>): Promise<unknown> =>
-    promise.then(
-      () => undefined,
-      (error: unknown) => error,
-    );
+  const trained = (precision: Precision, options: Partial<FitOptions>) =>
+    trainedOn({ ...BASE, ...options }, { set: SET, precision });
 
   it("learns what float32 learns, in losses, predictions and feature maps", async () => {
     const unseen = stripes(60, 99);
     const run = async (precision: Precision) => {
-      const model = await build(precision);
+      const model = await build({ precision });
       const { history } = await fit(model, stripes(120, 1), { ...BASE, epochs: 6 });
       const probabilities = await predict(model, unseen);
       const maps = await activationsOf(model, unseen, 0, ["relu2", "softmax"]);
@@ -105,27 +75,24 @@ describe("mixed precision", () => {
     const again = await trained("mixed", options);
     expect(again.weights).to.deep.equal(straight.weights);
 
-    const checkpoint = (resume: boolean) => ({
-      path: join(folder, "checkpoint.safetensors"),
-      info: { classes: SET.classes, crop: 1, dataSet: SET.name },
-      resume,
-    });
     const controller = new AbortController();
     const { ended } = await trained("mixed", {
       ...options,
-      checkpoint: checkpoint(false),
+      checkpoint: checkpointIn(false),
       signal: controller.signal,
       onStep: (step) => {
         if (step === 3) controller.abort();
       },
     });
     expect(ended).to.equal("interrupted");
-    const other = await failure(trained("float32", { ...options, checkpoint: checkpoint(true) }));
+    const other = await errorOf(() =>
+      trained("float32", { ...options, checkpoint: checkpointIn(true) }),
+    );
     expect(String(other)).to.contain(
       'it belongs to another run: precision was "mixed", now it is "float32"; resume with the same settings',
     );
     const { lossScale, ...rest } = options;
-    const resumed = await trained("mixed", { ...rest, checkpoint: checkpoint(true) });
+    const resumed = await trained("mixed", { ...rest, checkpoint: checkpointIn(true) });
     expect(resumed.weights).to.deep.equal(straight.weights);
     const figures = ({ history }: typeof straight) =>
       history.map(({ loss, lossScale, skippedSteps }) => [loss, lossScale, skippedSteps]);
@@ -134,10 +101,10 @@ describe("mixed precision", () => {
   });
 
   it("ends with the layer's name when no scale helps", async () => {
-    const model = await build("mixed");
+    const model = await build({ precision: "mixed" });
     const { value } = model.layer("conv2").parameters[0]!;
     device().write(value, new Float32Array(3 * 3 * 4 * 8).fill(NaN));
-    const error = await failure(fit(model, SET, { ...BASE, lossScale: 2 }));
+    const error = await errorOf(() => fit(model, SET, { ...BASE, lossScale: 2 }));
     expect(String(error)).to.match(
       /not finite at epoch 1, step 2: first in conv2.weight: value before the step/,
     );
@@ -147,7 +114,7 @@ describe("mixed precision", () => {
   it("casts for a layer that knows float32 only, forward and backward", async () => {
     const seen: DType[] = [];
     const run = async (narrow: boolean) => {
-      const model = await build("mixed", false);
+      const model = await build({ precision: "mixed", fuse: false });
       // Layers whose kernels compute in float32 anyway give the same bits, cast or not.
       for (const layer of model.layers) {
         if (["Conv2D", "Dense", "Softmax"].includes(layer.type) || !narrow) continue;
@@ -176,7 +143,7 @@ describe("mixed precision", () => {
 
   it("takes little more than half the memory for activations, and says so", async () => {
     const memory = async (precision: Precision) => {
-      const model = await build(precision);
+      const model = await build({ precision });
       const { plannedBytes } = model.stepMemory(64);
       const text = model.summary(64);
       model.destroy();
@@ -190,25 +157,44 @@ describe("mixed precision", () => {
     expect(wide.text).not.to.contain("mixed");
   });
 
-  it("is refused where the adapter cannot store float16, and so are names and scales that it has not", async () => {
-    const mock = device() as { hasFloat16: boolean };
-    mock.hasFloat16 = false;
-    const refused = await failure(build("mixed"));
-    mock.hasFloat16 = true;
-    expect(String(refused)).to.match(
+  it("is chosen by the environment too", async () => {
+    process.env["TUNINGFORK_PRECISION"] = "mixed";
+    try {
+      const model = await build();
+      expect(model.precision).to.equal("mixed");
+      model.destroy();
+    } finally {
+      delete process.env["TUNINGFORK_PRECISION"];
+    }
+  });
+
+  it("refuses a loss scale that it has not", async () => {
+    const error = await errorOf(() => trained("mixed", { lossScale: 3 }));
+    expect(error.message).to.contain("expected a power of two from 1 to 16777216, got 3");
+  });
+});
+
+describe("mixed precision is refused", () => {
+  const { device, build } = useTraining();
+
+  it("where the adapter cannot store float16", async () => {
+    const without = Object.create(device(), { hasFloat16: { value: false } }) as Device;
+    const refused = await errorOf(() =>
+      new Sequential(TINY).build(without, { seed: 1, precision: "mixed" }),
+    );
+    expect(refused.message).to.match(
       /precision "mixed": expected an adapter with the feature shader-f16, got .+ without it; use "float32", or/,
     );
-    process.env["TUNINGFORK_PRECISION"] = "mixed";
-    const model = await new Sequential(TINY).build(device(), { seed: 1, batchSize: 2 });
-    expect(model.precision).to.equal("mixed");
-    model.destroy();
+  });
+
+  it("by a name that it has not", async () => {
     process.env["TUNINGFORK_PRECISION"] = "half";
-    const unknown = await failure(new Sequential(TINY).build(device(), { seed: 1 }));
-    delete process.env["TUNINGFORK_PRECISION"];
-    expect(String(unknown)).to.contain(
-      'TUNINGFORK_PRECISION: expected float32 or mixed, got "half"',
-    );
-    const scale = await failure(trained("mixed", { lossScale: 3 }));
-    expect(String(scale)).to.contain("expected a power of two from 1 to 16777216, got 3");
+    try {
+      expect((await errorOf(() => build())).message).to.contain(
+        'TUNINGFORK_PRECISION: expected float32 or mixed, got "half"',
+      );
+    } finally {
+      delete process.env["TUNINGFORK_PRECISION"];
+    }
   });
 });
