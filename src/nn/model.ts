@@ -6,26 +6,17 @@ import type { Device } from "../gpu/device.ts";
 import type { ScratchMemory } from "../gpu/memory_plan.ts";
 import { plannedMemory } from "../gpu/program.ts";
 import { Random } from "../random.ts";
-import { elementCount, sameMemory, ShapeError, type Shape, type Tensor } from "../tensor.ts";
+import { elementCount, ShapeError, type Shape, type Tensor } from "../tensor.ts";
 import { Choices, operationKey, type Operation } from "../kernels/choices.ts";
-import { leakyReluBiasGrad, leakyReluGrad } from "../kernels/leaky_relu.ts";
+import { loadChoices } from "./choices_file.ts";
 import { Dense } from "./dense.ts";
-import type { BackwardReads, Layer, LayerConfig, LayerPass, Parameter, Pass } from "./layer.ts";
-import { LeakyReLU } from "./leaky_relu.ts";
-import { MaxPool2D } from "./max_pool2d.ts";
+import type { Layer, LayerConfig, Parameter, Pass } from "./layer.ts";
 import { checkNetwork, layersOf, shapeProblem, type NetworkConfig } from "./network.ts";
-import {
-  backwardLayer,
-  expectPrecision,
-  forwardLayer,
-  precisionOf,
-  weightCopy,
-  type Precision,
-} from "./precision.ts";
+import { logitsIndex, lowestTrainable, Passes, type Activations } from "./passes.ts";
+import { expectPrecision, precisionOf, type Precision } from "./precision.ts";
 import { Softmax } from "./softmax.ts";
 import { summarize } from "./summary.ts";
 import { tuneOperations } from "./tune.ts";
-import { loadChoices } from "./choices_file.ts";
 
 export interface BuildOptions {
   /** Seeds the initial values; each parameter has a stream of its own, keyed by its name. */
@@ -58,21 +49,6 @@ function tuneMode(): TuneMode {
   const mode = TUNE_MODES.find((name) => name === asked);
   if (!mode) throw new Error(`TUNINGFORK_TUNE: expected ${TUNE_MODES.join(", ")}, got "${asked}"`);
   return mode;
-}
-
-/**
- * The activations of a recorded forward pass: `outputs[i]` is layer i's, `outputs[-1]` would be the input. Those that
- * nothing recorded later reads are freed: give `observe` to see them.
- */
-export interface Activations {
-  readonly x: Tensor;
-  readonly outputs: readonly Tensor[];
-  /** What layers keep for backward beside their inputs and outputs. */
-  readonly kept: Map<Layer, Tensor>;
-  /** Float16 copies of weights, for backward. */
-  readonly weights: ReadonlyMap<Layer, Tensor>;
-  /** Outputs that were freed already. */
-  readonly freed: readonly Tensor[];
 }
 
 /** Layers in a row. Make it from a network, `build()` it for a device, then fit, predict, freeze or give it a new head. */
@@ -122,11 +98,6 @@ export class Sequential {
   /** Outputs of the last layer: the number of classes of a classifier. */
   get classCount(): number {
     return elementCount(this.shapes().at(-1) ?? []);
-  }
-
-  /** The layer that yields the logits. */
-  get #top(): number {
-    return this.#layers.length - (this.endsInSoftmax ? 2 : 1);
   }
 
   get endsInSoftmax(): boolean {
@@ -252,7 +223,7 @@ export class Sequential {
 
   /** Forward and backward, with the parameters' own memory in place of their gradients'. */
   #recordStep(ctx: Context, batchSize: number): void {
-    if (this.lowestTrainable() < 0) return;
+    if (lowestTrainable(this.#layers) < 0) return;
     const borrowed = this.trainableParameters().filter(({ grad }) => !grad);
     for (const parameter of borrowed) parameter.grad = parameter.value;
     const x = ctx.scratch([batchSize, ...this.input], this.activationType, "x");
@@ -272,11 +243,6 @@ export class Sequential {
 
   trainableParameters(): Parameter[] {
     return this.parameters().filter((parameter) => parameter.layer.trainable);
-  }
-
-  /** The index of the lowest layer that learns; backward stops there. -1 when none does. */
-  lowestTrainable(): number {
-    return this.#layers.findIndex((layer) => layer.trainable && layer.parameters.length > 0);
   }
 
   /** Stops layers from learning. Takes effect in programs recorded from then on. */
@@ -327,98 +293,17 @@ export class Sequential {
   }
 
   /**
-   * Records the forward pass. x: [n, ...input], of `activationType`; float32 always works. Frees each activation that neither a later layer nor backward reads.
-   * In training a final Softmax is left out: the loss takes the logits.
+   * Records the forward pass. x: [n, ...input], of `activationType`; float32 always works. Frees each activation that
+   * neither a later layer nor backward reads. In training a final Softmax is left out: the loss takes the logits.
    */
   forward(ctx: Context, x: Tensor, pass: Pass): Activations {
-    const outputs: Tensor[] = [];
-    const kept = new Map<Layer, Tensor>();
-    const weights = new Map<Layer, Tensor>();
-    const freed: Tensor[] = [];
-    const last = pass.training ? this.#top : this.#layers.length - 1;
-    let current = x;
     ctx.choices = this.#choices;
-    for (const [index, layer] of this.#layers.slice(0, last + 1).entries()) {
-      ctx.scope = `${layer.name} forward`;
-      const leakySlope = this.#fusedSlope(index, pass);
-      const absorbed = this.#fusedSlope(index - 1, pass) !== undefined;
-      const weight = weightCopy(ctx, layer, current);
-      const y = absorbed
-        ? current
-        : forwardLayer(ctx, layer, current, {
-            ...pass,
-            index,
-            kept,
-            ...(leakySlope !== undefined && { leakySlope }),
-            ...(weight && { weight }),
-          });
-      if (weight && pass.training && this.#needsDx(index)) weights.set(layer, weight);
-      else if (weight) ctx.free(weight);
-      pass.observe?.(ctx, { layer, kind: "output", name: layer.name, tensor: y });
-      outputs.push(y);
-      const passedOn = sameMemory(current, x) || sameMemory(current, y);
-      if (!passedOn && !this.#readInBackward(current, outputs, kept, pass)) {
-        ctx.free(current);
-        freed.push(current);
-      }
-      current = y;
-    }
-    ctx.scope = "";
-    return { x, outputs, kept, weights, freed };
-  }
-
-  /** Whether backward of layer `index` computes the gradient of its input: layers below it learn. */
-  #needsDx(index: number): boolean {
-    const lowest = this.lowestTrainable();
-    return lowest >= 0 && index > lowest;
-  }
-
-  /**
-   * The slope of the leaky ReLU behind layer `index` which that layer applies itself. Backward then takes the sign from
-   * the output, so the slope must not be negative; and an observer wants to see every output as it is.
-   */
-  #fusedSlope(index: number, pass: Pass): number | undefined {
-    const next = this.#layers[index + 1];
-    const fuses = this.#fuse && !pass.observe && this.#layers[index]?.fusesActivation === true;
-    return fuses && next instanceof LeakyReLU && next.slope >= 0 ? next.slope : undefined;
-  }
-
-  /** Whether a max pooling stands behind a leaky ReLU that another layer applies: it then masks the gradient, too. */
-  #poolsFused(index: number, pass: Pass): boolean {
-    const isPool = this.#layers[index] instanceof MaxPool2D;
-    return isPool && this.#fusedSlope(index - 2, pass) !== undefined;
-  }
-
-  /** Whether backward reads an output that the layers so far, `outputs`, have seen. */
-  #readInBackward(
-    tensor: Tensor,
-    outputs: readonly Tensor[],
-    kept: Map<Layer, Tensor>,
-    pass: Pass,
-  ): boolean {
-    const lowest = this.lowestTrainable();
-    if (!pass.training || lowest < 0) return false;
-    return outputs.some((y, index) => {
-      if (index < lowest) return false;
-      const reads = this.#backwardReads(index, kept, pass);
-      const x = outputs[index - 1];
-      const readsX = reads.x && x !== undefined && sameMemory(x, tensor);
-      return readsX || (reads.y && sameMemory(y, tensor));
-    });
-  }
-
-  #backwardReads(index: number, kept: Map<Layer, Tensor>, pass: Pass): BackwardReads {
-    const layer = this.#layers[index];
-    const reads = layer?.backwardReads({ ...pass, index, kept }) ?? { x: true, y: true };
-    const absorbed = this.#fusedSlope(index - 1, pass) !== undefined;
-    // The sign comes from the leaky ReLU's output, or from that of the pooling behind it.
-    if (absorbed) return { x: false, y: !this.#poolsFused(index + 1, pass) };
-    return this.#poolsFused(index, pass) ? { ...reads, y: true } : reads;
+    return new Passes(this.#layers, this.#fuse).forward(ctx, x, pass);
   }
 
   /** What the loss kernel takes: the input of a final Softmax, else the last output. */
   logits({ x, outputs }: Activations): Tensor {
-    return outputs[this.#top] ?? x;
+    return outputs[logitsIndex(this.#layers)] ?? x;
   }
 
   /**
@@ -426,80 +311,8 @@ export class Sequential {
    * layer. Parameters that have a `grad` get their gradient; frees activations on the way.
    */
   backward(ctx: Context, activations: Activations, dLogits: Tensor, pass: Pass): void {
-    const { x, outputs, kept, weights, freed } = activations;
-    const lowest = this.lowestTrainable();
-    if (lowest < 0)
-      throw new Error("model: every layer is frozen, so there is nothing to train; unfreeze one");
-    let dy = dLogits;
     ctx.choices = this.#choices;
-    for (let index = this.#top; index >= lowest; index--) {
-      const layer = this.#layers[index];
-      const y = outputs[index];
-      const input = outputs[index - 1] ?? x;
-      if (!layer || !y) throw new Error(`model: no activation of layer ${index}`);
-      ctx.scope = `${layer.name} backward`;
-      const weight = weights.get(layer);
-      const layerPass = { ...pass, index, kept, ...(weight && { weight }) };
-      const dx = this.#layerBackward(ctx, layer, { x: input, y, dy }, layerPass);
-      if (weight) ctx.free(weight);
-      for (const { name, grad } of layer.parameters)
-        if (grad) pass.observe?.(ctx, { layer, kind: "parameter gradient", name, tensor: grad });
-      if (!dx) break;
-      pass.observe?.(ctx, { layer, kind: "input gradient", name: layer.name, tensor: dx });
-      const extra = kept.get(layer);
-      if (extra) ctx.free(extra);
-      if (!sameMemory(dy, dLogits)) {
-        if (!sameMemory(dx, dy)) ctx.free(dy);
-        if (!sameMemory(y, input) && !freed.some((gone) => sameMemory(gone, y))) ctx.free(y);
-      }
-      dy = dx;
-    }
-    ctx.scope = "";
-  }
-
-  /**
-   * One layer's backward. A leaky ReLU that was fused into the layer below it masks dy and sums the bias gradient at
-   * once; with a max pooling behind it before the pooling's gradient, where there are fewer elements, since both agree:
-   * only the maximum of a window has a gradient, and its sign is that of the pooling's output.
-   */
-  #layerBackward(
-    ctx: Context,
-    layer: Layer,
-    tensors: { readonly x: Tensor; readonly y: Tensor; readonly dy: Tensor },
-    pass: LayerPass,
-  ): Tensor | undefined {
-    const { index } = pass;
-    const absorbed = this.#fusedSlope(index - 1, pass) !== undefined;
-    if (absorbed)
-      return this.#poolsFused(index + 1, pass)
-        ? tensors.dy
-        : this.#maskedGradient(ctx, index - 1, tensors, pass);
-    const masked = this.#poolsFused(index, pass)
-      ? this.#maskedGradient(ctx, index - 2, tensors, pass)
-      : tensors.dy;
-    const hasBiasGrad = this.#fusedSlope(index, pass) !== undefined;
-    const dx = backwardLayer(ctx, layer, { ...tensors, dy: masked }, this.#needsDx(index), {
-      ...pass,
-      hasBiasGrad,
-    });
-    if (masked !== tensors.dy) ctx.free(masked);
-    return dx;
-  }
-
-  /** dy through the leaky ReLU that layer `index` applied itself, and the gradient of that layer's bias, if it learns. */
-  #maskedGradient(
-    ctx: Context,
-    index: number,
-    { y, dy }: { readonly y: Tensor; readonly dy: Tensor },
-    pass: Pass,
-  ): Tensor {
-    const layer = this.#layers[index];
-    const slope = this.#fusedSlope(index, pass) ?? 1;
-    const dx = ctx.scratch(dy.shape, dy.dtype, `${layer?.name ?? ""}.dy`);
-    const db = layer?.parameters.find(({ name }) => name === `${layer.name}.bias`)?.grad;
-    if (db) leakyReluBiasGrad(ctx, { y, dy }, { slope }, { dx, db });
-    else leakyReluGrad(ctx, { x: y, dy }, { slope }, dx);
-    return dx;
+    new Passes(this.#layers, this.#fuse).backward(ctx, activations, dLogits, pass);
   }
 
   /** A table of layers: shape, parameters, trainable or frozen, FLOPs, memory, and totals. */
