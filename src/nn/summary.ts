@@ -1,7 +1,25 @@
 /** The table that `model.summary()` prints. */
-import { elementCount, formatBytes, sizeBytes } from "../tensor.ts";
+import type { ScratchMemory } from "../gpu/memory_plan.ts";
+import { elementCount, formatBytes, sizeBytes, type Shape } from "../tensor.ts";
 import { table } from "../text_table.ts";
-import type { Sequential } from "./model.ts";
+import type { Layer } from "./layer.ts";
+import type { Precision } from "./precision.ts";
+
+/** Layers in a row, as FLOPs are counted; `Sequential` is one. */
+interface Layers {
+  readonly layers: readonly Layer[];
+  /** The input shape and each layer's output shape, without the batch axis. */
+  shapes(): Shape[];
+}
+
+/** What the table looks at; `Sequential` is one. */
+interface Model extends Layers {
+  readonly input: Shape;
+  readonly isBuilt: boolean;
+  readonly precision: Precision;
+  readonly activationType: "float32" | "float16";
+  stepMemory(batchSize: number): ScratchMemory;
+}
 
 interface Row {
   readonly layer: string;
@@ -14,7 +32,7 @@ interface Row {
 }
 
 /** FLOPs of one training image: forward, and for each layer that learns or passes gradients on as much again. */
-export function trainingFlops(model: Sequential): number {
+export function trainingFlops(model: Layers): number {
   const shapes = model.shapes();
   const lowest = model.layers.findIndex(
     (layer, i) => layer.trainable && layer.parameterSpecs(shapes[i] ?? []).length > 0,
@@ -29,13 +47,13 @@ export function trainingFlops(model: Sequential): number {
 }
 
 /** FLOPs of one image's forward pass. */
-export function forwardFlops(model: Sequential): number {
+export function forwardFlops(model: Layers): number {
   const shapes = model.shapes();
   return model.layers.reduce((sum, layer, index) => sum + layer.flops(shapes[index] ?? []), 0);
 }
 
 /** The table behind `model.summary()`: layers, shapes, parameters, FLOPs, memory, totals. */
-export function summarize(model: Sequential, batchSize: number): string {
+export function summarize(model: Model, batchSize: number): string {
   const shapes = model.shapes();
   const rows = model.layers.map((layer, index): Row => {
     const specs = layer.parameterSpecs(shapes[index] ?? []);
@@ -94,7 +112,7 @@ export function summarize(model: Sequential, batchSize: number): string {
 }
 
 /** Planned against naive, once a device is there to plan for. */
-function activationsLine(model: Sequential, batchSize: number, outputBytes: number): string {
+function activationsLine(model: Model, batchSize: number, outputBytes: number): string {
   if (!model.isBuilt) return `${formatBytes(outputBytes)} at n=${batchSize}, before planning`;
   const { naiveBytes, plannedBytes, liveBytes } = model.stepMemory(batchSize);
   return (
