@@ -1,7 +1,7 @@
 /**
  * Shaders as files: reading them, the constants they are built with, the parameters and bindings they declare.
  *
- * A shader file is WGSL with two additions, both invisible to a reader who does not care:
+ * A shader file, and a library, is WGSL with two additions, both invisible to a reader who does not care:
  * - `// lib: philox, index` appends `shaders/lib/philox.wgsl` and `index.wgsl` after the file; a constant of a library's
  *   name puts another one in its place;
  * - `#unroll i ROWS` ... `#end` repeats the lines between for i = 0 .. ROWS-1, writing `$i` as that number; the count
@@ -103,7 +103,7 @@ export function prepareShader(
       enables.push(line);
       return "";
     });
-    return { file: `lib/${named}.wgsl`, text };
+    return { name: `lib/${named}`, text };
   });
   const withoutComments = (text: string): string => text.replace(/\/\/.*$/gm, "");
   const wgsl = withoutComments(source);
@@ -124,18 +124,18 @@ export function prepareShader(
   }
   const halves = Object.values(constants).some((value) => value === "f16" || value === "vec4h");
   if (halves) enables.unshift("enable f16;");
-  const parts = [{ file: `${name}.wgsl`, text: unroll(name, source, constants) }, ...libs];
+  const parts = [{ name, text: source }, ...libs];
   let firstLine = 1;
-  const files = parts.map(({ file, text }) => {
-    const part = { file, firstLine };
-    firstLine += text.split("\n").length;
-    return part;
+  const files = parts.map((part) => {
+    const file = { file: `${part.name}.wgsl`, firstLine };
+    firstLine += part.text.split("\n").length;
+    return file;
   });
   return {
     name,
     code:
       enables.map((line) => `${line} `).join("") +
-      [...parts.map((part) => part.text), ...consts].join("\n"),
+      [...parts.map((part) => unroll(part.name, part.text, constants)), ...consts].join("\n"),
     overrides,
     bindings: parseBindings(name, wgsl),
     params: parseParams(name, wgsl),

@@ -87,6 +87,22 @@ describe("gpu/shader: #unroll", () => {
     ]);
   });
 
+  it("is for libraries too, and errors there name the library", () => {
+    const load = (constants: Constants) =>
+      prepareShader(
+        "test",
+        "// lib: sum",
+        constants,
+        () => "fn sum() {\n#unroll i ROWS\nadd($i);\n#end\n}",
+      );
+    expect(load({ ROWS: 2 }).code.split("\n").slice(1, 6)).to.deep.equal([
+      "fn sum() {",
+      "add(0); add(1);",
+      ...["", "", "}"],
+    ]);
+    expect(() => load({})).to.throw(ShaderError, "lib/sum.wgsl:2 #unroll: no constant ROWS");
+  });
+
   const refusals: [string, string, Constants, string][] = [
     ["a count that was not given", source, {}, "test.wgsl:3 #unroll: no constant ROWS was given"],
     ["a missing #end", "a\n#unroll i 2\nb", {}, "test.wgsl:2 #unroll without #end"],
@@ -304,8 +320,12 @@ describe("shaders/", () => {
       const header = /^(\/\/ .*\n|\/\/\n)+/.exec(source)?.[0] ?? "";
       expect(header.split("\n").length, "lines of its header").to.be.at.least(3);
       expect(header, "header").to.match(/\b(Writes|Updates) /i);
+      const libs = [...source.matchAll(/^\/\/ lib: (.+)$/gm)].flatMap(([, list = ""]) =>
+        list.split(", "),
+      );
+      const texts = [source, ...libs.map((lib) => read(SHADERS, `lib/${lib}.wgsl`))].join("\n");
       // Whatever count it needs; which counts make sense is for the kernels' tests.
-      const counts = [...source.matchAll(/#unroll \w+ ([A-Z]\w*)(?: \/ ([A-Z]\w*))?/g)]
+      const counts = [...texts.matchAll(/#unroll \w+ ([A-Z]\w*)(?: \/ ([A-Z]\w*))?/g)]
         .flatMap(([, count, divisor]) => [count, divisor])
         .filter((count) => count !== undefined);
       const shader = loadShader(name, Object.fromEntries(counts.map((count) => [count, 8])));
