@@ -2,6 +2,7 @@
 // dy: [rows,c] in Stored, f32 or f16, partials: [splits,c]. One workgroup sums one split for CHANNEL_LANES channels: its
 // other lanes take every (WG_SIZE / CHANNEL_LANES)-th row, and the lanes of a channel are added as a tree.
 // Writes partials (=).
+// lib: channel_sum
 
 override WG_SIZE: u32 = 64;
 override CHANNEL_LANES: u32 = 64;
@@ -16,7 +17,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> partials: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-var<workgroup> sums: array<f32, WG_SIZE>;
+alias Value = f32; // of the sums
 
 @compute @workgroup_size(WG_SIZE)
 fn main(
@@ -33,14 +34,8 @@ fn main(
       acc += f32(dy[row * params.c + c]);
     }
   }
-  sums[local_index] = acc;
-  for (var half = WG_SIZE / 2; half >= CHANNEL_LANES; half /= 2) {
-    workgroupBarrier();
-    if (local_index < half) {
-      sums[local_index] += sums[local_index + half];
-    }
-  }
+  let sum = channel_sum(acc, local_index);
   if (local_index < CHANNEL_LANES && c < params.c) {
-    partials[split * params.c + c] = sums[local_index];
+    partials[split * params.c + c] = sum;
   }
 }

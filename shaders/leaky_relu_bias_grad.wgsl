@@ -4,6 +4,7 @@
 // the same as y, dy and dx lie in memory, perhaps in f16. The sum is of dx as computed, before it is stored.
 // One workgroup takes one split for CHANNEL_LANES values of a row: its other lanes take every (WG_SIZE / CHANNEL_LANES)-th
 // row, and the lanes of a channel are added as a tree. Writes dx and partials (=).
+// lib: channel_sum
 
 override WG_SIZE: u32 = 64;
 override CHANNEL_LANES: u32 = 64;
@@ -20,8 +21,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> partials: array<Value>;
 @group(1) @binding(0) var<uniform> params: Params;
-
-var<workgroup> sums: array<Value, WG_SIZE>;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(
@@ -41,14 +40,8 @@ fn main(
       acc += value;
     }
   }
-  sums[local_index] = acc;
-  for (var half = WG_SIZE / 2; half >= CHANNEL_LANES; half /= 2) {
-    workgroupBarrier();
-    if (local_index < half) {
-      sums[local_index] += sums[local_index + half];
-    }
-  }
+  let sum = channel_sum(acc, local_index);
   if (local_index < CHANNEL_LANES && c < params.c) {
-    partials[split * params.c + c] = sums[local_index];
+    partials[split * params.c + c] = sum;
   }
 }
