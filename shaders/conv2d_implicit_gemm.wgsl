@@ -1,11 +1,12 @@
 // Convolution as a matrix product y = a * w with M = n*outH*outW pixels, N = outC and K = kH*kW*inC, where the row of a
-// for pixel n,oh,ow holds x[n,ih,iw,ci] for each k = (kh,kw,ci), is never stored, and is gathered tile by tile.
+// for pixel n,oh,ow holds x[n,ih,iw,ci] for each k = (kh,kw,ci), is never stored, and is gathered tile by tile
+// (lib/gather_x.wgsl).
 // x: [n,inH,inW,inC] NHWC, w: [kH,kW,inC,outC] HWIO, b: [outC] (not read without HAS_BIAS), y: [n,outH,outW,outC] NHWC.
 // One workgroup computes a tile of TILE_M pixels by TILE_N channels, one invocation THREAD_M by THREAD_N of it in
 // registers. Writes y (=). conv2d.wgsl is the same without tiles.
 // The scheme: https://siboehm.com/articles/22/CUDA-MMM; implicit GEMM: https://arxiv.org/abs/1410.0759
 // Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored (f32 or f16: b, tiles and sums are f32).
-// lib: index
+// lib: index, gather_x, register_tile
 
 override HAS_BIAS: bool = true;
 override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU after the bias; 1 is none
@@ -52,48 +53,6 @@ struct Params {
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four pixels and four channels an element.
 var<workgroup> a_tile: array<vec4f, TILE_K * A_STRIDE>;
 var<workgroup> b_tile: array<vec4f, TILE_K * B_STRIDE>;
-
-// Where in x an output pixel's filter begins.
-struct Pixel {
-  n: i32,
-  ih: i32,
-  iw: i32,
-}
-
-// A column of a: how far into the filter and which channel.
-struct Tap {
-  dh: i32,
-  dw: i32,
-  ci: i32,
-}
-
-fn pixel_at(m: i32) -> Pixel {
-  let p = params;
-  let row = m / p.outW;
-  let n = row / p.outH;
-  let oh = row - n * p.outH;
-  let ow = m - row * p.outW;
-  // Past the last pixel: so far above x that every load gives 0.
-  let ih = select(oh * p.strideH - p.padTop, -0x40000000, n >= p.n);
-  return Pixel(n, ih, ow * p.strideW - p.padLeft);
-}
-
-fn tap_at(k: i32) -> Tap {
-  let tap = k / params.inC;
-  let kh = tap / params.kW;
-  let kw = tap - kh * params.kW;
-  // Past the last tap: so far below x that every load gives 0.
-  let dh = select(kh * params.dilationH, 0x20000000, kh >= params.kH);
-  return Tap(dh, kw * params.dilationW, k - tap * params.inC);
-}
-
-// The element of x under a tap, or -1 outside.
-fn x_index(pixel: Pixel, tap: Tap) -> i32 {
-  let ih = pixel.ih + tap.dh;
-  let iw = pixel.iw + tap.dw;
-  let inside = ih >= 0 && ih < params.inH && iw >= 0 && iw < params.inW;
-  return select(-1, ((pixel.n * params.inH + ih) * params.inW + iw) * params.inC + tap.ci, inside);
-}
 
 fn load_x(pixel: Pixel, tap: Tap) -> f32 {
   let i = x_index(pixel, tap);
@@ -161,10 +120,10 @@ fn main(
   let gathers = a_m4 < TILE_M / 4;
   let a_m = m_base + a_m4 * 4;
   #unroll i 4
-  let pixel_$i = pixel_at(a_m + $i);
+  let pixel_$i = pixel_at(a_m + $i, m_count);
   #end
 
-  var acc: array<vec4f, THREAD_M * COLS4>;
+  var acc: RegisterTile; // see lib/register_tile.wgsl
   for (var k_base = 0; k_base < k_count; k_base += TILE_K) {
     if (gathers) {
       if (VEC_X) {
@@ -189,19 +148,7 @@ fn main(
     workgroupBarrier();
     // Not TILE_K as such: software adapters would unroll the loop and compile for seconds.
     let k_tile = min(TILE_K, k_count - k_base);
-    for (var k = 0; k < k_tile; k++) {
-      #unroll j THREAD_N / 4
-      let b_$j = b_tile[k * B_STRIDE + lane_n + $j * LANES_N];
-      #end
-      #unroll i THREAD_M / 4
-      let a_$i = a_tile[k * A_STRIDE + lane_m + $i * LANES_M];
-      #unroll r 4
-      #unroll j THREAD_N / 4
-      acc[($i * 4 + $r) * COLS4 + $j] += a_$i[$r] * b_$j;
-      #end
-      #end
-      #end
-    }
+    multiply_slice(&acc, k_tile, lane_m, lane_n);
     workgroupBarrier();
   }
 

@@ -6,7 +6,7 @@
 // registers. With a stride, tiles are of pixels of one phase (lib/phase.wgsl), whose sums have only the taps through which
 // they are read. Writes dx (=). conv2d_input_grad.wgsl is the same without tiles.
 // Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored (f32 or f16: tiles and sums are f32).
-// lib: index, phase
+// lib: index, phase, register_tile
 
 // Four neighbouring channels come in one load; the wrapper says so where outC is a multiple of 4.
 override VEC_K: bool = false;
@@ -207,7 +207,7 @@ fn main(
   let pixel_$i = pixel_at(a_m + $i);
   #end
 
-  var acc: array<vec4f, THREAD_M * COLS4>;
+  var acc: RegisterTile; // see lib/register_tile.wgsl
   for (var k_base = 0; k_base < k_count; k_base += TILE_K) {
     let k_0 = k_base + lane_k;
     if (VEC_K) {
@@ -244,19 +244,7 @@ fn main(
     workgroupBarrier();
     // Not TILE_K as such: software adapters would unroll the loop and compile for seconds.
     let k_tile = min(TILE_K, k_count - k_base);
-    for (var k = 0; k < k_tile; k++) {
-      #unroll j THREAD_N / 4
-      let b_$j = b_tile[k * B_STRIDE + lane_n + $j * LANES_N];
-      #end
-      #unroll i THREAD_M / 4
-      let a_$i = a_tile[k * A_STRIDE + lane_m + $i * LANES_M];
-      #unroll r 4
-      #unroll j THREAD_N / 4
-      acc[($i * 4 + $r) * COLS4 + $j] += a_$i[$r] * b_$j;
-      #end
-      #end
-      #end
-    }
+    multiply_slice(&acc, k_tile, lane_m, lane_n);
     workgroupBarrier();
   }
 

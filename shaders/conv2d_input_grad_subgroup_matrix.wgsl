@@ -5,7 +5,7 @@
 // outC are multiples of 8.
 // Tiles, subgroups and constants are those of conv2d_subgroup_matrix.wgsl, but that b lies in columns of wT: w has the
 // channels of K side by side. Writes dx (=).
-// lib: index, subgroup_matrix
+// lib: index, subgroup_matrix, subgroup_matrix_tile
 
 enable f16, subgroups;
 
@@ -19,10 +19,8 @@ const K8 = TILE_K / 8;
 // One element more than a row needs, so that eight rows, which a matrix loads at once, do not meet in the same banks.
 const A_STRIDE = K8 + 1;
 const B_STRIDE = K8 + 1;
-const SUMS_STRIDE = TILE_N / 4 + 1;
 const A_SIZE = TILE_M * A_STRIDE;
 const B_SIZE = TILE_N * B_STRIDE;
-const SUMS_SIZE = SUBGROUPS_M * MATRIX_M * SUMS_STRIDE;
 
 struct Params {
   n: i32,
@@ -48,8 +46,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> dx: array<vec4h>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-// First the operands, a as [TILE_M][TILE_K] and b as [TILE_N][TILE_K], eight float16 an element; in the end the sums of
-// a row of matrices of each subgroup, [SUBGROUPS_M * MATRIX_M][TILE_N], four float32 an element.
+// First the operands, a as [TILE_M][TILE_K] and b as [TILE_N][TILE_K], eight float16 an element; in the end the
+// sums, as lib/subgroup_matrix_tile.wgsl lays them out.
 var<workgroup> tiles: array<vec4u, max(A_SIZE + B_SIZE, SUMS_SIZE)>;
 
 // An input pixel, counted from the corner of the padding.
@@ -111,6 +109,19 @@ fn load_w8(ci: i32, tap: Tap) -> vec4u {
   return select(vec4u(), w8[i / 8], inside);
 }
 
+// What lib/subgroup_matrix_tile.wgsl asks for: operands out of the tiles, and what becomes of the product.
+fn left_at(row: i32, k: i32) -> Left {
+  return left_of_rows(row * A_STRIDE + k / 8);
+}
+
+fn right_at(k: i32, column: i32) -> Right {
+  return right_of_columns(A_SIZE + column * B_STRIDE + k / 8);
+}
+
+fn store4(m: i32, ci: i32, value: vec4f) {
+  dx[(m * params.inC + ci) / 4] = vec4h(value);
+}
+
 @compute @workgroup_size(WG_SIZE)
 fn main(
   @builtin(workgroup_id) workgroup_id: vec3u,
@@ -129,8 +140,7 @@ fn main(
     return;
   }
   let invocation = i32(local_index);
-  let subgroup_m = i32(subgroup_id) / SUBGROUPS_N * ROWS * MATRIX_M;
-  let subgroup_n = i32(subgroup_id) % SUBGROUPS_N * COLS * MATRIX_N;
+  let part = part_of(subgroup_id);
 
   // Each invocation gathers from the same pixels in every slice, and the same columns of K of both matrices; invocations
   // side by side, neighbouring channels.
@@ -140,7 +150,7 @@ fn main(
   let pixel_$i = pixel_at(m_base + row + $i * (WG_SIZE / K8));
   #end
 
-  var sums: array<Sums, ROWS * COLS>;
+  var sums: SubgroupSums;
   for (var k_base = -TILE_K; k_base < k_count; k_base += TILE_K) {
     let tap = tap_at(k_base + TILE_K + k8 * 8);
     #unroll i LOADS_A
@@ -150,19 +160,7 @@ fn main(
     let b_$i = load_w8(n_base + row + $i * (WG_SIZE / K8), tap);
     #end
     if (k_base >= 0) {
-      for (var k = 0; k < TILE_K; k += MATRIX_K) {
-        #unroll i ROWS
-        let left_$i = left_of_rows((subgroup_m + $i * MATRIX_M) * A_STRIDE + k / 8);
-        #end
-        #unroll j COLS
-        let right_$j = right_of_columns(A_SIZE + (subgroup_n + $j * MATRIX_N) * B_STRIDE + k / 8);
-        #end
-        #unroll i ROWS
-        #unroll j COLS
-        sums[$i * COLS + $j] = multiply_add(left_$i, right_$j, sums[$i * COLS + $j], lane);
-        #end
-        #end
-      }
+      multiply_slice(&sums, part, lane);
     }
     workgroupBarrier();
     #unroll i LOADS_A
@@ -173,23 +171,5 @@ fn main(
     #end
     workgroupBarrier();
   }
-
-  // Lanes do not know which of the sums they hold: these go through workgroup memory, a row of matrices at a time.
-  #unroll i ROWS
-  #unroll j COLS
-  store_sums(subgroup_m / ROWS * SUMS_STRIDE + (subgroup_n + $j * MATRIX_N) / 4, sums[$i * COLS + $j], lane);
-  #end
-  workgroupBarrier();
-  for (var e = invocation; e < SUBGROUPS_M * MATRIX_M * (TILE_N / 4); e += WG_SIZE) {
-    let sums_row = e / (TILE_N / 4);
-    let column = e % (TILE_N / 4) * 4;
-    let m = m_base + (sums_row / MATRIX_M * ROWS + $i) * MATRIX_M + sums_row % MATRIX_M;
-    let ci = n_base + column;
-    if (m < m_count && ci < params.inC) {
-      let value = bitcast<vec4f>(tiles[sums_row * SUMS_STRIDE + column / 4]);
-      dx[(m * params.inC + ci) / 4] = vec4h(value);
-    }
-  }
-  workgroupBarrier();
-  #end
+  store_tile(&sums, part, lane, invocation, vec2i(m_base, n_base), vec2i(m_count, params.inC));
 }

@@ -1,5 +1,5 @@
 // Convolution as a matrix product by subgroup matrices (tensor cores): y = a * w as in conv2d_implicit_gemm.wgsl, with
-// M = n*outH*outW pixels, N = outC and K = kH*kW*inC, the rows of a gathered from x tile by tile.
+// M = n*outH*outW pixels, N = outC and K = kH*kW*inC, the rows of a gathered from x tile by tile (lib/gather_x.wgsl).
 // x: [n,inH,inW,inC] NHWC, w: [kH,kW,inC,outC] HWIO, y: [n,outH,outW,outC] NHWC, all float16; b: [outC] float32 (not read
 // without HAS_BIAS). Sums are float32. outC is a multiple of 8.
 // One workgroup computes a tile of TILE_M pixels by TILE_N channels; its SUBGROUPS_M by SUBGROUPS_N subgroups each ROWS by
@@ -7,7 +7,7 @@
 // The scheme: https://github.com/jeffbolznv/vk_cooperative_matrix_perf
 // Constants: LANES, SUBGROUPS_M, SUBGROUPS_N, ROWS, COLS, TILE_K (a multiple of MATRIX_K), LOADS_A and LOADS_B (how many
 // elements of a and b an invocation loads), MATRIX_M, MATRIX_N, MATRIX_K.
-// lib: index, subgroup_matrix
+// lib: index, gather_x, gather_x8, subgroup_matrix, subgroup_matrix_tile
 
 enable f16, subgroups;
 
@@ -24,10 +24,8 @@ const N8 = TILE_N / 8;
 // One element more than a row needs, so that eight rows, which a matrix loads at once, do not meet in the same banks.
 const A_STRIDE = K8 + 1;
 const B_STRIDE = N8 + 1;
-const SUMS_STRIDE = TILE_N / 4 + 1;
 const A_SIZE = TILE_M * A_STRIDE;
 const B_SIZE = TILE_K * B_STRIDE;
-const SUMS_SIZE = SUBGROUPS_M * MATRIX_M * SUMS_STRIDE;
 
 struct Params {
   n: i32,
@@ -55,72 +53,30 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> y: array<vec4h>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-// First the operands, a as [TILE_M][TILE_K] and b as [TILE_K][TILE_N], eight float16 an element; in the end the sums of
-// a row of matrices of each subgroup, [SUBGROUPS_M * MATRIX_M][TILE_N], four float32 an element.
+// First the operands, a as [TILE_M][TILE_K] and b as [TILE_K][TILE_N], eight float16 an element; in the end the
+// sums, as lib/subgroup_matrix_tile.wgsl lays them out.
 var<workgroup> tiles: array<vec4u, max(A_SIZE + B_SIZE, SUMS_SIZE)>;
-
-// Where in x an output pixel's filter begins.
-struct Pixel {
-  n: i32,
-  ih: i32,
-  iw: i32,
-}
-
-// A column of a: how far into the filter and which channel.
-struct Tap {
-  dh: i32,
-  dw: i32,
-  ci: i32,
-}
-
-fn pixel_at(m: i32) -> Pixel {
-  let p = params;
-  let row = m / p.outW;
-  let n = row / p.outH;
-  let oh = row - n * p.outH;
-  let ow = m - row * p.outW;
-  // Past the last pixel: so far above x that every load gives 0.
-  let ih = select(oh * p.strideH - p.padTop, -0x40000000, n >= p.n);
-  return Pixel(n, ih, ow * p.strideW - p.padLeft);
-}
-
-fn tap_at(k: i32) -> Tap {
-  let tap = k / params.inC;
-  let kh = tap / params.kW;
-  let kw = tap - kh * params.kW;
-  // Past the last tap: so far below x that every load gives 0.
-  let dh = select(kh * params.dilationH, 0x20000000, kh >= params.kH);
-  return Tap(dh, kw * params.dilationW, k - tap * params.inC);
-}
-
-// The element of x under a tap, or -1 outside.
-fn x_index(pixel: Pixel, tap: Tap) -> i32 {
-  let ih = pixel.ih + tap.dh;
-  let iw = pixel.iw + tap.dw;
-  let inside = ih >= 0 && ih < params.inH && iw >= 0 && iw < params.inW;
-  return select(-1, ((pixel.n * params.inH + ih) * params.inW + iw) * params.inC + tap.ci, inside);
-}
-
-// Eight columns of a row of a, from k on.
-fn load_a8(pixel: Pixel, k: i32) -> vec4u {
-  if (VEC_X) {
-    let i = x_index(pixel, tap_at(k));
-    return select(vec4u(), x8[max(i, 0) / 8], i >= 0);
-  }
-  var low = vec4h();
-  var high = vec4h();
-  for (var j = 0; j < 4; j++) {
-    let i = x_index(pixel, tap_at(k + j));
-    low[j] = select(0.0h, x[max(i, 0)], i >= 0);
-    let i_high = x_index(pixel, tap_at(k + j + 4));
-    high[j] = select(0.0h, x[max(i_high, 0)], i_high >= 0);
-  }
-  return vec4u(bitcast<vec2u>(low), bitcast<vec2u>(high));
-}
 
 fn load_w8(k: i32, co: i32) -> vec4u {
   let inside = k < params.kH * params.kW * params.inC && co < params.outC;
   return select(vec4u(), w8[select(0, (k * params.outC + co) / 8, inside)], inside);
+}
+
+// What lib/subgroup_matrix_tile.wgsl asks for: operands out of the tiles, and what becomes of the product.
+fn left_at(row: i32, k: i32) -> Left {
+  return left_of_rows(row * A_STRIDE + k / 8);
+}
+
+fn right_at(k: i32, column: i32) -> Right {
+  return right_of_rows(A_SIZE + k * B_STRIDE + column / 8);
+}
+
+fn store4(m: i32, co: i32, sums: vec4f) {
+  var value = sums;
+  if (HAS_BIAS) {
+    value += b[co / 4];
+  }
+  y[(m * params.outC + co) / 4] = vec4h(select(LEAKY_SLOPE * value, value, value > vec4f()));
 }
 
 @compute @workgroup_size(WG_SIZE)
@@ -141,8 +97,7 @@ fn main(
     return;
   }
   let invocation = i32(local_index);
-  let subgroup_m = i32(subgroup_id) / SUBGROUPS_N * ROWS * MATRIX_M;
-  let subgroup_n = i32(subgroup_id) % SUBGROUPS_N * COLS * MATRIX_N;
+  let part = part_of(subgroup_id);
 
   // Each invocation gathers from the same pixels in every slice; invocations side by side, neighbouring channels.
   let a_k8 = invocation % K8;
@@ -150,32 +105,20 @@ fn main(
   let b_n8 = invocation % N8;
   let b_row = invocation / N8;
   #unroll i LOADS_A
-  let pixel_$i = pixel_at(m_base + a_row + $i * (WG_SIZE / K8));
+  let pixel_$i = pixel_at(m_base + a_row + $i * (WG_SIZE / K8), m_count);
   #end
 
-  var sums: array<Sums, ROWS * COLS>;
+  var sums: SubgroupSums;
   for (var k_base = -TILE_K; k_base < k_count; k_base += TILE_K) {
     let k_next = k_base + TILE_K;
     #unroll i LOADS_A
-    let a_$i = load_a8(pixel_$i, k_next + a_k8 * 8);
+    let a_$i = load_x8(pixel_$i, k_next + a_k8 * 8);
     #end
     #unroll i LOADS_B
     let b_$i = load_w8(k_next + b_row + $i * (WG_SIZE / N8), n_base + b_n8 * 8);
     #end
     if (k_base >= 0) {
-      for (var k = 0; k < TILE_K; k += MATRIX_K) {
-        #unroll i ROWS
-        let left_$i = left_of_rows((subgroup_m + $i * MATRIX_M) * A_STRIDE + k / 8);
-        #end
-        #unroll j COLS
-        let right_$j = right_of_rows(A_SIZE + k * B_STRIDE + (subgroup_n + $j * MATRIX_N) / 8);
-        #end
-        #unroll i ROWS
-        #unroll j COLS
-        sums[$i * COLS + $j] = multiply_add(left_$i, right_$j, sums[$i * COLS + $j], lane);
-        #end
-        #end
-      }
+      multiply_slice(&sums, part, lane);
     }
     workgroupBarrier();
     #unroll i LOADS_A
@@ -186,26 +129,5 @@ fn main(
     #end
     workgroupBarrier();
   }
-
-  // Lanes do not know which of the sums they hold: these go through workgroup memory, a row of matrices at a time.
-  #unroll i ROWS
-  #unroll j COLS
-  store_sums(subgroup_m / ROWS * SUMS_STRIDE + (subgroup_n + $j * MATRIX_N) / 4, sums[$i * COLS + $j], lane);
-  #end
-  workgroupBarrier();
-  for (var e = invocation; e < SUBGROUPS_M * MATRIX_M * (TILE_N / 4); e += WG_SIZE) {
-    let row = e / (TILE_N / 4);
-    let column = e % (TILE_N / 4) * 4;
-    let m = m_base + (row / MATRIX_M * ROWS + $i) * MATRIX_M + row % MATRIX_M;
-    let co = n_base + column;
-    if (m < m_count && co < params.outC) {
-      var value = bitcast<vec4f>(tiles[row * SUMS_STRIDE + column / 4]);
-      if (HAS_BIAS) {
-        value += b[co / 4];
-      }
-      y[(m * params.outC + co) / 4] = vec4h(select(LEAKY_SLOPE * value, value, value > vec4f()));
-    }
-  }
-  workgroupBarrier();
-  #end
+  store_tile(&sums, part, lane, invocation, vec2i(m_base, n_base), vec2i(m_count, params.outC));
 }

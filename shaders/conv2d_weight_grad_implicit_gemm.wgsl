@@ -1,12 +1,13 @@
 // Gradient of a convolution's filter as a matrix product dw = aT * dy with M = kH*kW*inC, N = outC and K = n*outH*outW
 // pixels, where aT[m,k] holds x[n,ih,iw,ci] for m = (kh,kw,ci) and pixel k = (n,oh,ow), is never stored, and is gathered tile
-// by tile. The pixels are split: split s sums s * pixelsPerSplit and on, and sum_splits.wgsl adds the parts.
+// by tile (lib/gather_x.wgsl). The pixels are split: split s sums s * pixelsPerSplit and on, and sum_splits.wgsl adds the
+// parts.
 // x: [n,inH,inW,inC] NHWC, dy: [n,outH,outW,outC] NHWC, partials: [splits,kH,kW,inC,outC] HWIO.
 // One workgroup computes a tile of TILE_M by TILE_N of one split, one invocation THREAD_M by THREAD_N of it in registers.
 // Writes partials (=). conv2d_weight_grad.wgsl is the same without tiles and splits.
 // Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K = LANES_M, so that each lane gathers from one pixel;
 // Stored (f32 or f16: partials, tiles and sums are f32).
-// lib: index
+// lib: index, gather_x, register_tile
 
 // Four neighbouring channels come in one load; the wrapper says so where inC (x) and outC (dy) are multiples of 4.
 override VEC_X: bool = false;
@@ -47,52 +48,10 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> partials: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-// A row of aT: how far into the filter and which channel.
-struct Tap {
-  dh: i32,
-  dw: i32,
-  ci: i32,
-}
-
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four rows and four channels an element; the taps of the tile's rows.
 var<workgroup> a_tile: array<vec4f, TILE_K * A_STRIDE>;
 var<workgroup> b_tile: array<vec4f, TILE_K * B_STRIDE>;
 var<workgroup> taps: array<Tap, TILE_M>;
-
-// Where in x an output pixel's filter begins.
-struct Pixel {
-  n: i32,
-  ih: i32,
-  iw: i32,
-}
-
-fn tap_at(m: i32) -> Tap {
-  let tap = m / params.inC;
-  let kh = tap / params.kW;
-  let kw = tap - kh * params.kW;
-  // Past the last tap: so far below x that every load gives 0.
-  let dh = select(kh * params.dilationH, 0x20000000, kh >= params.kH);
-  return Tap(dh, kw * params.dilationW, m - tap * params.inC);
-}
-
-fn pixel_at(k: i32, k_end: i32) -> Pixel {
-  let p = params;
-  let row = k / p.outW;
-  let n = row / p.outH;
-  let oh = row - n * p.outH;
-  let ow = k - row * p.outW;
-  // Past the split's last pixel: so far above x that every load gives 0.
-  let ih = select(oh * p.strideH - p.padTop, -0x40000000, k >= k_end);
-  return Pixel(n, ih, ow * p.strideW - p.padLeft);
-}
-
-// The element of x under a tap, or -1 outside.
-fn x_index(pixel: Pixel, tap: Tap) -> i32 {
-  let ih = pixel.ih + tap.dh;
-  let iw = pixel.iw + tap.dw;
-  let inside = ih >= 0 && ih < params.inH && iw >= 0 && iw < params.inW;
-  return select(-1, ((pixel.n * params.inH + ih) * params.inW + iw) * params.inC + tap.ci, inside);
-}
 
 fn load_x4(pixel: Pixel, row: i32) -> vec4f {
   var value = vec4f();
@@ -168,7 +127,7 @@ fn main(
   }
   workgroupBarrier();
 
-  var acc: array<vec4f, THREAD_M * COLS4>;
+  var acc: RegisterTile; // see lib/register_tile.wgsl
   for (var k_base = k_begin; k_base < k_end; k_base += TILE_K) {
     // Each lane gathers from pixel lane_m of the tile; lanes side by side read neighbouring channels.
     let k_lane = k_base + lane_m;
@@ -185,19 +144,7 @@ fn main(
     workgroupBarrier();
     // Not TILE_K as such: software adapters would unroll the loop and compile for seconds.
     let k_tile = min(TILE_K, k_end - k_base);
-    for (var k = 0; k < k_tile; k++) {
-      #unroll j THREAD_N / 4
-      let b_$j = b_tile[k * B_STRIDE + lane_n + $j * LANES_N];
-      #end
-      #unroll i THREAD_M / 4
-      let a_$i = a_tile[k * A_STRIDE + lane_m + $i * LANES_M];
-      #unroll r 4
-      #unroll j THREAD_N / 4
-      acc[($i * 4 + $r) * COLS4 + $j] += a_$i[$r] * b_$j;
-      #end
-      #end
-      #end
-    }
+    multiply_slice(&acc, k_tile, lane_m, lane_n);
     workgroupBarrier();
   }
 

@@ -1,11 +1,12 @@
 // Gradient of a convolution's filter as a matrix product by subgroup matrices (tensor cores): dw = aT * dy as in
 // conv2d_weight_grad_implicit_gemm.wgsl, with M = kH*kW*inC, N = outC and K = n*outH*outW pixels, aT gathered from x tile
-// by tile. The pixels are split: split s sums s * pixelsPerSplit and on, and sum_splits.wgsl adds the parts.
+// by tile (lib/gather_x.wgsl). The pixels are split: split s sums s * pixelsPerSplit and on, and sum_splits.wgsl adds the
+// parts.
 // x: [n,inH,inW,inC] NHWC, dy: [n,outH,outW,outC] NHWC, both float16; partials: [splits,kH,kW,inC,outC] HWIO, float32 as
 // all sums are. outC is a multiple of 8.
 // Tiles, subgroups and constants are those of conv2d_subgroup_matrix.wgsl, but that a lies in columns of aT: x has the
 // channels of M side by side. Writes partials (=).
-// lib: index, subgroup_matrix
+// lib: index, gather_x, gather_x8, subgroup_matrix, subgroup_matrix_tile
 
 enable f16, subgroups;
 
@@ -20,10 +21,8 @@ const N8 = TILE_N / 8;
 // One element more than a row needs, so that eight rows, which a matrix loads at once, do not meet in the same banks.
 const A_STRIDE = M8 + 1;
 const B_STRIDE = N8 + 1;
-const SUMS_STRIDE = TILE_N / 4 + 1;
 const A_SIZE = TILE_K * A_STRIDE;
 const B_SIZE = TILE_K * B_STRIDE;
-const SUMS_SIZE = SUBGROUPS_M * MATRIX_M * SUMS_STRIDE;
 
 struct Params {
   n: i32,
@@ -52,72 +51,27 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4f>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-// First the operands, a as [TILE_K][TILE_M] and b as [TILE_K][TILE_N], eight float16 an element; in the end the sums of
-// a row of matrices of each subgroup, [SUBGROUPS_M * MATRIX_M][TILE_N], four float32 an element.
+// First the operands, a as [TILE_K][TILE_M] and b as [TILE_K][TILE_N], eight float16 an element; in the end the
+// sums, as lib/subgroup_matrix_tile.wgsl lays them out.
 var<workgroup> tiles: array<vec4u, max(A_SIZE + B_SIZE, SUMS_SIZE)>;
-
-// A row of aT: how far into the filter and which channel.
-struct Tap {
-  dh: i32,
-  dw: i32,
-  ci: i32,
-}
-
-// Where in x an output pixel's filter begins.
-struct Pixel {
-  n: i32,
-  ih: i32,
-  iw: i32,
-}
-
-fn tap_at(m: i32) -> Tap {
-  let tap = m / params.inC;
-  let kh = tap / params.kW;
-  let kw = tap - kh * params.kW;
-  // Past the last tap: so far below x that every load gives 0.
-  let dh = select(kh * params.dilationH, 0x20000000, kh >= params.kH);
-  return Tap(dh, kw * params.dilationW, m - tap * params.inC);
-}
-
-fn pixel_at(k: i32, k_end: i32) -> Pixel {
-  let p = params;
-  let row = k / p.outW;
-  let n = row / p.outH;
-  let oh = row - n * p.outH;
-  let ow = k - row * p.outW;
-  // Past the split's last pixel: so far above x that every load gives 0.
-  let ih = select(oh * p.strideH - p.padTop, -0x40000000, k >= k_end);
-  return Pixel(n, ih, ow * p.strideW - p.padLeft);
-}
-
-// The element of x under a tap, or -1 outside.
-fn x_index(pixel: Pixel, tap: Tap) -> i32 {
-  let ih = pixel.ih + tap.dh;
-  let iw = pixel.iw + tap.dw;
-  let inside = ih >= 0 && ih < params.inH && iw >= 0 && iw < params.inW;
-  return select(-1, ((pixel.n * params.inH + ih) * params.inW + iw) * params.inC + tap.ci, inside);
-}
-
-// Eight rows of aT from `row` on, in the column of a pixel.
-fn load_a8(pixel: Pixel, row: i32) -> vec4u {
-  if (VEC_X) {
-    let i = x_index(pixel, tap_at(row));
-    return select(vec4u(), x8[max(i, 0) / 8], i >= 0);
-  }
-  var low = vec4h();
-  var high = vec4h();
-  for (var j = 0; j < 4; j++) {
-    let i = x_index(pixel, tap_at(row + j));
-    low[j] = select(0.0h, x[max(i, 0)], i >= 0);
-    let i_high = x_index(pixel, tap_at(row + j + 4));
-    high[j] = select(0.0h, x[max(i_high, 0)], i_high >= 0);
-  }
-  return vec4u(bitcast<vec2u>(low), bitcast<vec2u>(high));
-}
 
 fn load_dy8(k: i32, k_end: i32, co: i32) -> vec4u {
   let inside = k < k_end && co < params.outC;
   return select(vec4u(), dy8[select(0, (k * params.outC + co) / 8, inside)], inside);
+}
+
+// What lib/subgroup_matrix_tile.wgsl asks for: operands out of the tiles, and what becomes of the product.
+fn left_at(row: i32, k: i32) -> Left {
+  return left_of_columns(k * A_STRIDE + row / 8);
+}
+
+fn right_at(k: i32, column: i32) -> Right {
+  return right_of_rows(A_SIZE + k * B_STRIDE + column / 8);
+}
+
+// The splits' products lie one below the other.
+fn store4(m: i32, co: i32, value: vec4f) {
+  partials[(m * params.outC + co) / 4] = value;
 }
 
 @compute @workgroup_size(WG_SIZE)
@@ -141,8 +95,7 @@ fn main(
   let k_begin = split * params.pixelsPerSplit;
   let k_end = min(k_begin + params.pixelsPerSplit, params.n * params.outH * params.outW);
   let invocation = i32(local_index);
-  let subgroup_m = i32(subgroup_id) / SUBGROUPS_N * ROWS * MATRIX_M;
-  let subgroup_n = i32(subgroup_id) % SUBGROUPS_N * COLS * MATRIX_N;
+  let part = part_of(subgroup_id);
 
   // Each invocation gathers the same rows of aT, and columns of dy, in every slice; invocations side by side, neighbouring
   // channels.
@@ -151,29 +104,17 @@ fn main(
   let b_n8 = invocation % N8;
   let b_row = invocation / N8;
 
-  var sums: array<Sums, ROWS * COLS>;
+  var sums: SubgroupSums;
   for (var k_base = k_begin - TILE_K; k_base < k_end; k_base += TILE_K) {
     let k_next = k_base + TILE_K;
     #unroll i LOADS_A
-    let a_$i = load_a8(pixel_at(k_next + a_row + $i * (WG_SIZE / M8), k_end), m_base + a_m8 * 8);
+    let a_$i = load_x8(pixel_at(k_next + a_row + $i * (WG_SIZE / M8), k_end), m_base + a_m8 * 8);
     #end
     #unroll i LOADS_B
     let b_$i = load_dy8(k_next + b_row + $i * (WG_SIZE / N8), k_end, n_base + b_n8 * 8);
     #end
     if (k_base >= k_begin) {
-      for (var k = 0; k < TILE_K; k += MATRIX_K) {
-        #unroll i ROWS
-        let left_$i = left_of_columns(k * A_STRIDE + (subgroup_m + $i * MATRIX_M) / 8);
-        #end
-        #unroll j COLS
-        let right_$j = right_of_rows(A_SIZE + k * B_STRIDE + (subgroup_n + $j * MATRIX_N) / 8);
-        #end
-        #unroll i ROWS
-        #unroll j COLS
-        sums[$i * COLS + $j] = multiply_add(left_$i, right_$j, sums[$i * COLS + $j], lane);
-        #end
-        #end
-      }
+      multiply_slice(&sums, part, lane);
     }
     workgroupBarrier();
     #unroll i LOADS_A
@@ -184,23 +125,5 @@ fn main(
     #end
     workgroupBarrier();
   }
-
-  // Lanes do not know which of the sums they hold: these go through workgroup memory, a row of matrices at a time.
-  #unroll i ROWS
-  #unroll j COLS
-  store_sums(subgroup_m / ROWS * SUMS_STRIDE + (subgroup_n + $j * MATRIX_N) / 4, sums[$i * COLS + $j], lane);
-  #end
-  workgroupBarrier();
-  for (var e = invocation; e < SUBGROUPS_M * MATRIX_M * (TILE_N / 4); e += WG_SIZE) {
-    let row = e / (TILE_N / 4);
-    let column = e % (TILE_N / 4) * 4;
-    let m = m_base + (row / MATRIX_M * ROWS + $i) * MATRIX_M + row % MATRIX_M;
-    let co = n_base + column;
-    if (m < m_count && co < params.outC) {
-      let value = bitcast<vec4f>(tiles[row * SUMS_STRIDE + column / 4]);
-      partials[((split * m_count + m) * params.outC + co) / 4] = value;
-    }
-  }
-  workgroupBarrier();
-  #end
+  store_tile(&sums, part, lane, invocation, vec2i(split * m_count + m_base, n_base), vec2i((split + 1) * m_count, params.outC));
 }

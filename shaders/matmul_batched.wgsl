@@ -8,7 +8,7 @@
 // The scheme: https://siboehm.com/articles/22/CUDA-MMM
 // Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored of a and b, CStored of c (f32 or f16: bias, tiles
 // and sums are f32).
-// lib: index
+// lib: index, register_tile
 
 override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
@@ -126,26 +126,14 @@ fn main(
   let lane_m = lane / LANES_N;
   let lane_n = lane % LANES_N;
 
-  var acc: array<vec4f, THREAD_M * (THREAD_N / 4)>;
+  var acc: RegisterTile; // see lib/register_tile.wgsl
   for (var k0 = split * p.kPerSplit; k0 < k_end; k0 += TILE_K) {
     load_a(lane, a_start, i0, k0);
     load_b(lane, b_start, j0, k0);
     workgroupBarrier();
     // Not TILE_K as such: software adapters would unroll the loop and compile for seconds.
     let depth = min(TILE_K, k_end - k0);
-    for (var q = 0; q < depth; q++) {
-      #unroll j THREAD_N / 4
-      let b_$j = b_tile[q * B_STRIDE + lane_n + $j * LANES_N];
-      #end
-      #unroll i THREAD_M / 4
-      let a_$i = a_tile[q * A_STRIDE + lane_m + $i * LANES_M];
-      #unroll r 4
-      #unroll j THREAD_N / 4
-      acc[($i * 4 + $r) * (THREAD_N / 4) + $j] += a_$i[$r] * b_$j;
-      #end
-      #end
-      #end
-    }
+    multiply_slice(&acc, depth, lane_m, lane_n);
     workgroupBarrier();
   }
 

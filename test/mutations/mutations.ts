@@ -110,9 +110,9 @@ export const MUTATIONS: readonly Mutation[] = [
   // Tiles multiplied by tensor cores, emulated.
   {
     fault: "rows of matrices stored too far apart",
-    file: "shaders/conv2d_subgroup_matrix.wgsl",
-    find: "store_sums(subgroup_m / ROWS * SUMS_STRIDE",
-    replace: "store_sums(subgroup_m * SUMS_STRIDE",
+    file: "shaders/lib/subgroup_matrix_tile.wgsl",
+    find: "store_sums(part.x / ROWS * SUMS_STRIDE",
+    replace: "store_sums(part.x * SUMS_STRIDE",
     why: "right where a subgroup has one row of matrices",
     ...matrices("forward"),
   },
