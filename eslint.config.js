@@ -2,44 +2,51 @@ import js from "@eslint/js";
 import { defineConfig } from "eslint/config";
 import tseslint from "typescript-eslint";
 
-// Imports point one way: gpu <- kernels <- nn <- train <- testing <- study <- cli (docs: STYLE). Host-only folders import no GPU code.
-const LAYERS = ["gpu", "kernels", "nn", "train", "testing", "study", "cli"];
-const HOST_ONLY = ["data", "metrics", "reference", "draw"];
-const folder = (name) => `**/${name}/**`;
+/**
+ * The folders that each folder may import, beside itself and the files right in src/, which import none: imports point one
+ * way. docs/structure.md says what each is for.
+ */
+const MAY_IMPORT = {
+  data: [],
+  draw: [],
+  metrics: [],
+  reference: [],
+  gpu: [],
+  kernels: ["gpu"],
+  nn: ["gpu", "kernels", "reference"],
+  interop: ["nn"],
+  testing: ["gpu", "kernels", "nn", "reference"],
+  train: ["gpu", "kernels", "nn", "data", "metrics"],
+  profile: ["gpu", "nn", "train", "data", "draw"],
+  study: ["gpu", "kernels", "nn", "train", "data", "draw", "metrics"],
+  bench: ["gpu", "kernels", "nn", "train", "data", "draw", "reference"],
+};
+const FOLDERS = [...Object.keys(MAY_IMPORT), "cli"];
 
-const direction = LAYERS.slice(0, -1).map((name, index) => ({
-  files: [`src/${name}/**/*.ts`],
+const onlyFrom = (files, allowed, own) => ({
+  files: [files],
+  ignores: ["src/index.ts"],
   rules: {
     "no-restricted-imports": [
       "error",
       {
         patterns: [
           {
-            group: LAYERS.slice(index + 1).map(folder),
-            message: `src/${name} must not import from a layer above it (${LAYERS.join(" <- ")}).`,
+            regex: `^[./]+/(src/)?(${FOLDERS.filter((f) => f !== own && !allowed.includes(f)).join("|")})/`,
+            message: `${files} may import ${["files right in src/", ...allowed].join(", ")}; see docs/structure.md.`,
           },
         ],
       },
     ],
   },
-}));
+});
 
-const hostOnly = HOST_ONLY.map((name) => ({
-  files: [`src/${name}/**/*.ts`],
-  rules: {
-    "no-restricted-imports": [
-      "error",
-      {
-        patterns: [
-          {
-            group: LAYERS.map(folder),
-            message: `src/${name} runs on the host only; no GPU imports.`,
-          },
-        ],
-      },
-    ],
-  },
-}));
+const direction = [
+  onlyFrom("src/*.ts", []),
+  ...Object.entries(MAY_IMPORT).map(([folder, allowed]) =>
+    onlyFrom(folder === "bench" ? "bench/*.ts" : `src/${folder}/**/*.ts`, allowed, folder),
+  ),
+];
 
 export default defineConfig(
   { ignores: ["dist/", "node_modules/", "out/", "study/", "data/"] },
@@ -98,5 +105,4 @@ export default defineConfig(
     },
   },
   ...direction,
-  ...hostOnly,
 );
