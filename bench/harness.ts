@@ -4,7 +4,9 @@ import { setTimeout } from "node:timers/promises";
 import type { Context, Dispatch } from "../src/gpu/context.ts";
 import type { Device } from "../src/gpu/device.ts";
 import type { Program } from "../src/gpu/program.ts";
+import { Choices, operationKey } from "../src/kernels/choices.ts";
 import { flat } from "../src/kernels/windows.ts";
+import { tuneOperations } from "../src/nn/tune.ts";
 import { messageOf } from "../src/system_errors.ts";
 import {
   formatBytes,
@@ -19,6 +21,7 @@ import type { Effort, Engine, Measured, NetworkWork, Precision, Task } from "./e
 import {
   chosenAlgorithm,
   NO_FLOAT16,
+  operationOf,
   unsupportedReason,
   workloadOf,
   type Workload,
@@ -48,12 +51,20 @@ const LEAST_SAMPLES = 3;
 export class Tuningfork implements Engine {
   readonly name: string;
   readonly #device: Device;
+  readonly #choices: Choices;
+  readonly #tunes: boolean;
   /** What the verified training steps lost, for peers to be compared with. */
   readonly losses = new Map<NetworkWork, StepLosses["losses"]>();
 
-  constructor(device: Device, name = "tuningfork") {
+  /**
+   * @param choices what was measured on this device; what is not listed is chosen by the kind of adapter
+   * @param tunes measures what is not listed, before its first row
+   */
+  constructor(device: Device, name = "tuningfork", choices = new Choices(), tunes = false) {
     this.#device = device;
     this.name = name;
+    this.#choices = choices;
+    this.#tunes = tunes;
   }
 
   /** Why a task cannot run on this device, in words; undefined where it can. Nothing is allocated. */
@@ -76,7 +87,7 @@ export class Tuningfork implements Engine {
   #kernelProblem(task: Task): string | undefined {
     const unsupported = unsupportedReason(this.#device, task);
     if (unsupported !== undefined) return unsupported;
-    const { tensors, record } = workloadOf(this.#device, task);
+    const { tensors, record } = workloadOf(this.#device, task, this.#choices);
     const dry = new DryRun(this.#device);
     const fakes = Object.entries(tensors).map(
       ([name, { shape, dtype }]) => [name, dry.scratch(shape, dtype, name)] as const,
@@ -108,8 +119,9 @@ export class Tuningfork implements Engine {
 
   async #timeKernel(task: Task, effort: Effort): Promise<Measured> {
     const device = this.#device;
-    const load = workloadOf(device, task);
-    const chosen = chosenAlgorithm(device, task);
+    await this.#tune(task);
+    const load = workloadOf(device, task, this.#choices);
+    const chosen = chosenAlgorithm(device, task, this.#choices);
     const copies: Copy[] = [];
     try {
       const before = Object.fromEntries(
@@ -130,6 +142,15 @@ export class Tuningfork implements Engine {
       }
       device.trim();
     }
+  }
+
+  async #tune(task: Task): Promise<void> {
+    const operation = operationOf(task);
+    if (!this.#tunes || !operation || task.algorithm !== "auto") return;
+    const key = operationKey(operation);
+    if (this.#choices.entries().some(([known]) => known === key)) return;
+    for (const { chosen } of await tuneOperations(this.#device, [operation]))
+      this.#choices.set(operation, chosen);
   }
 
   async #timeNetwork(work: NetworkWork, precision: Precision, effort: Effort): Promise<Measured> {

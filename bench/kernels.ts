@@ -2,6 +2,7 @@
 import type { Context } from "../src/gpu/context.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { adamax } from "../src/kernels/adamax.ts";
+import { Choices, type Operation } from "../src/kernels/choices.ts";
 import {
   chooseConv2dAlgorithm,
   roundingFactor,
@@ -16,7 +17,9 @@ import {
   chooseDenseAlgorithm,
   dense,
   denseInputGrad,
+  denseUnsupported,
   denseWeightGrad,
+  DENSE_ALGORITHMS,
   type DenseAlgorithm,
 } from "../src/kernels/dense.ts";
 import { dropout, dropoutGrad } from "../src/kernels/dropout.ts";
@@ -78,16 +81,27 @@ export interface Workload {
   readonly check: (outputs: Values, before: Values) => string | undefined;
 }
 
-/** The algorithm that a task runs: the forced one, or what `auto` takes on this device. */
-export function chosenAlgorithm(
-  device: Device,
-  { work, pass, algorithm, precision }: Task,
-): string {
+/** The algorithm that a task runs: the forced one, or what `auto` takes on this device: as measured, if `choices` has it. */
+export function chosenAlgorithm(device: Device, task: Task, choices = new Choices()): string {
+  const { work, pass, algorithm, precision } = task;
   if (algorithm !== "auto") return algorithm;
   const dtype = storageOf(precision);
   if (work.op === "conv2d")
-    return chooseConv2dAlgorithm(device, conv2dOf(work), KERNEL_PASS[pass], { dtype });
-  return work.op === "dense" ? chooseDenseAlgorithm(device) : "auto";
+    return chooseConv2dAlgorithm(device, conv2dOf(work), KERNEL_PASS[pass], { dtype, choices });
+  const operation = operationOf(task);
+  if (!operation) return "auto";
+  const measured = DENSE_ALGORITHMS.find((name) => name === choices.algorithmFor(operation));
+  const usable = measured !== undefined && denseUnsupported(device, measured) === undefined;
+  return usable ? measured : chooseDenseAlgorithm(device);
+}
+
+/** A task as the tuner knows it; undefined for operations that have one algorithm only. */
+export function operationOf({ work, pass, precision }: Task): Operation | undefined {
+  const rest = { pass: KERNEL_PASS[pass], dtype: storageOf(precision) } as const;
+  if (work.op === "conv2d") return { op: "conv2d", sizes: { ...conv2dOf(work) }, ...rest };
+  if (work.op !== "dense") return undefined;
+  const { n, inC, outC } = work;
+  return { op: "dense", sizes: { n, inC, outC }, ...rest };
 }
 
 /** Why nothing of mixed precision runs on some adapters. */
@@ -99,7 +113,9 @@ export function unsupportedReason(
   { work, pass, algorithm, precision }: Task,
 ): string | undefined {
   if (precision === "mixed" && !device.hasFloat16) return NO_FLOAT16;
-  if (work.op !== "conv2d" || algorithm === "auto") return undefined;
+  if (algorithm === "auto") return undefined;
+  if (work.op === "dense") return denseUnsupported(device, algorithm as DenseAlgorithm);
+  if (work.op !== "conv2d") return undefined;
   const forced = algorithm as Conv2dAlgorithm;
   return conv2dUnsupported(device, conv2dOf(work), KERNEL_PASS[pass], forced, storageOf(precision));
 }
@@ -112,9 +128,9 @@ const KERNEL_PASS = {
 } as const;
 
 /** @throws ShapeError for sizes that the operation does not take */
-export function workloadOf(device: Device, task: Task): Workload {
+export function workloadOf(device: Device, task: Task, choices?: Choices): Workload {
   const { work, precision } = task;
-  if (isSampled(work)) return sampledWorkload(task, work, chosenAlgorithm(device, task));
+  if (isSampled(work)) return sampledWorkload(task, work, chosenAlgorithm(device, task, choices));
   return wholeWorkload(work, precision);
 }
 

@@ -3,6 +3,9 @@ import { join } from "node:path";
 import { uncheckedToggles } from "../src/gpu/adapter.ts";
 import { openDevice, type Device } from "../src/gpu/device.ts";
 import { prepareFolder } from "../src/folders.ts";
+import { Choices } from "../src/kernels/choices.ts";
+import { loadChoices } from "../src/nn/choices_file.ts";
+import { tuneMode } from "../src/nn/model.ts";
 import { measureCeilings } from "./ceilings.ts";
 import { CpuReference } from "./cpu.ts";
 import { PASSES, PRECISIONS, type Effort, type Engine, type PassName } from "./engine.ts";
@@ -89,12 +92,14 @@ export async function bench(options: BenchOptions, hooks: BenchHooks): Promise<B
   if (options.json !== undefined) expectWritable("--json", options.json);
   if (options.csv !== undefined) expectWritable("--csv", options.csv);
   const device = await openDevice();
-  const ours = new Tuningfork(device);
+  const mode = tuneMode();
+  const choices = mode === "off" ? new Choices() : await loadChoices(device, hooks.note);
+  const ours = new Tuningfork(device, "tuningfork", choices, mode === "full");
   const others: Engine[] = options.reference === undefined ? [] : [new CpuReference()];
   try {
     if (options.unchecked !== undefined) {
       const enableToggles = uncheckedToggles(options.unchecked);
-      others.push(new Tuningfork(await openDevice({ enableToggles }), "unchecked"));
+      others.push(new Tuningfork(await openDevice({ enableToggles }), "unchecked", choices));
     }
     if (options.peers) {
       const { summary: adapter } = device;

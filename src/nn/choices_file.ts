@@ -19,8 +19,11 @@ export function choicesFile(device: Device): string {
 }
 
 function identityOf(device: Device): string {
-  const { vendor, architecture, description, driver, backend } = device.summary;
-  return JSON.stringify({ vendor, architecture, description, driver, backend, ENGINE_VERSION });
+  // The description names the driver, not the device: cards of one architecture differ in size.
+  const { vendor, architecture, device: name, description, driver, backend } = device.summary;
+  return JSON.stringify({
+    ...{ vendor, architecture, name, description, driver, backend, ENGINE_VERSION },
+  });
 }
 
 interface ChoicesFile {

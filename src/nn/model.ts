@@ -44,7 +44,8 @@ export interface BuildOptions {
 export const TUNE_MODES = ["off", "cached", "full"] as const;
 export type TuneMode = (typeof TUNE_MODES)[number];
 
-function tuneMode(): TuneMode {
+/** What `TUNINGFORK_TUNE` says; `cached` without. @throws Error for an unknown value */
+export function tuneMode(): TuneMode {
   const asked = process.env["TUNINGFORK_TUNE"] || "cached";
   const mode = TUNE_MODES.find((name) => name === asked);
   if (!mode) throw new Error(`TUNINGFORK_TUNE: expected ${TUNE_MODES.join(", ")}, got "${asked}"`);
