@@ -54,7 +54,8 @@ export const PEERS: Readonly<Record<string, PeerKind>> = {
   torch: { command: pythonWithTorch, script: "torch_peer.py" },
 };
 
-function pythonWithTorch(): string {
+/** A Python that has PyTorch. @throws Error where there is none */
+export function pythonWithTorch(): string {
   const named = process.env["TUNINGFORK_PYTHON"];
   const found = (named ? [named] : ["python3", "/usr/bin/python3"]).find(
     (python) => spawnSync(python, ["-c", "import torch"], { stdio: "ignore" }).status === 0,
@@ -142,8 +143,8 @@ export class Peer implements Engine {
 
   /** Starts the process and has it name its engine and adapter. */
   async start(): Promise<void> {
-    const folder = peersFolder();
     const { command, script, packageName, environment, ourDawn } = this.#kind;
+    const folder = peersFolder(script);
     if (packageName && !existsSync(`${folder}/node_modules/${packageName}`))
       throw new Error(`bench --peers: ${this.name} is not installed; run: npm run peers`);
     const program = typeof command === "string" ? command : command();
@@ -246,10 +247,10 @@ export class Peer implements Engine {
   }
 }
 
-/** Beside this file in the repository, two folders up from a build. */
-function peersFolder(): string {
-  const found = ["./peers/peer.mjs", "../../bench/peers/peer.mjs"]
-    .map((path) => fileURLToPath(new URL(path, import.meta.url)))
+/** Beside this file; what a build does not take along (all but PyTorch's script), in the repository two folders up. */
+function peersFolder(script: string): string {
+  const found = ["./peers/", "../../bench/peers/"]
+    .map((path) => resolve(fileURLToPath(new URL(path, import.meta.url)), script))
     .find((path) => existsSync(path));
   if (!found)
     throw new Error(
