@@ -12,6 +12,7 @@ import {
 } from "../tensor.ts";
 import { DeviceError } from "./errors.ts";
 
+/** What the device's tensors take, in bytes. */
 export interface MemoryUse {
   /** Bytes in tensors that are alive. */
   readonly liveBytes: number;
@@ -112,12 +113,7 @@ export class BufferPool {
     }
     const { maxBufferSize } = this.#handle.limits;
     const { maxBytes, adapterName } = this.#options;
-    if (bytes > maxBufferSize)
-      throw outOfMemory(
-        label,
-        bytes,
-        `this adapter makes buffers of ${maxBufferSize} bytes at most`,
-      );
+    expectBufferSize(label, bytes, maxBufferSize);
     if (this.#allocatedBytes + bytes > maxBytes) this.trim();
     const inUse = `beside ${formatBytes(this.#allocatedBytes)} in use on ${adapterName}`;
     if (this.#allocatedBytes + bytes > maxBytes)
@@ -195,6 +191,12 @@ export class BufferPool {
       buffersCreated: this.#buffersCreated,
     };
   }
+}
+
+/** @throws DeviceError for what no buffer of the adapter can hold */
+export function expectBufferSize(label: string, bytes: number, maxBufferSize: number): void {
+  if (bytes > maxBufferSize)
+    throw outOfMemory(label, bytes, `this adapter makes buffers of ${maxBufferSize} bytes at most`);
 }
 
 function outOfMemory(label: string, bytes: number, rest: string, cause?: GPUError): DeviceError {

@@ -2,7 +2,15 @@
  * A program: dispatches recorded once, with their pipelines compiled and their bind groups and parameter blocks made,
  * that runs any number of times without creating anything.
  */
-import { elementCount, sizeBytes, type DType, type Shape, type Tensor } from "../tensor.ts";
+import {
+  elementCount,
+  formatShape,
+  sizeBytes,
+  type DType,
+  type Shape,
+  type Tensor,
+} from "../tensor.ts";
+import { expectBufferSize } from "./buffer_pool.ts";
 import type { Context, Dispatch } from "./context.ts";
 import type { DeviceCore } from "./device_core.ts";
 import { DeviceError, ShaderError } from "./errors.ts";
@@ -80,6 +88,7 @@ export class Program {
     );
   }
 
+  /** How many dispatches and copies it makes. */
   get commandCount(): number {
     return this.#commands.length;
   }
@@ -289,6 +298,8 @@ class Planner implements Context {
 
   scratch(shape: Shape, dtype: DType, label: string): Tensor {
     const bytes = Math.max(16, sizeBytes({ shape, dtype }));
+    // Here, since a recording of far too large tensors, cut into windows, would take hours to plan.
+    expectBufferSize(`${label} ${formatShape(shape)}`, bytes, this.device.limits.maxBufferSize);
     const name = { label } as GPUBuffer;
     this.#indices.set(name, this.#lives.length);
     const first = this.#event++;

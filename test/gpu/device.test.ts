@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import type { Context } from "../../src/gpu/context.ts";
 import { ShapeError, slice, type Shape, type TypedArray } from "../../src/tensor.ts";
 import { useDevice } from "../support/device.ts";
 import { errorOf, expectDeviceError } from "../support/errors.ts";
@@ -147,6 +148,18 @@ describe("Device: out of memory", () => {
       () => device().tensor([rows, 1], "float32", "dense1.weight"),
       "out-of-memory",
       `^out of memory: dense1.weight \\[${rows},1\\] asks for .*B; this adapter makes buffers of ${maxBufferSize} bytes at most; use a smaller`,
+    );
+  });
+
+  it("refuses to record far too large a scratch tensor before anything is planned", async () => {
+    const record = (ctx: Context) => {
+      ctx.scratch([1e9, 36, 36, 8], "float32", "conv1.y");
+      throw new Error("goes on to plan it");
+    };
+    await expectDeviceError(
+      () => device().record("huge", record),
+      "out-of-memory",
+      /^out of memory: conv1.y \[1000000000,36,36,8\] asks for .+; this adapter makes buffers of/,
     );
   });
 
