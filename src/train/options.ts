@@ -5,6 +5,7 @@ import { INITIAL_LOSS_SCALE, lossScaleWords } from "../kernels/loss_scale.ts";
 import type { ModelInfo } from "../nn/weights.ts";
 import type { EpochRecord } from "./history.ts";
 
+/** The optimizer's settings (Kingma & Ba 2014). */
 export interface AdamaxOptions {
   /** Default 0.002 (Kingma & Ba 2014; Keras up to 2.3). */
   readonly learningRate?: number;
@@ -24,6 +25,7 @@ export const ADAMAX_DEFAULTS = {
 /** Which figure of an epoch a callback watches: smaller is better for losses, larger for accuracies. */
 export type Monitor = "loss" | "accuracy" | "valLoss" | "valAccuracy";
 
+/** How far a run is. */
 export interface FitProgress {
   readonly epoch: number;
   readonly epochs: number;
@@ -37,6 +39,7 @@ export interface FitProgress {
   readonly secondsLeft: number;
 }
 
+/** What `fit` takes; `epochs` alone is required. */
 export interface FitOptions {
   readonly epochs: number;
   /** Default 32; the last batch of an epoch is smaller when the set does not divide. */
@@ -108,7 +111,11 @@ export function checkFitOptions(options: FitOptions, set: ImageSet, classCount: 
     throw new RangeError(
       `fit: learningRate: expected a number above 0, within float32, got ${learningRate}`,
     );
-  if (set.count === 0) throw new RangeError(`fit: data set ${set.name} has no images`);
+  for (const { name, count } of [set, ...(options.validation ? [options.validation] : [])])
+    if (count === 0)
+      throw new RangeError(
+        `fit: data set ${name} has no labelled images; take more, or another set`,
+      );
   if (set.classes.length !== classCount)
     throw new RangeError(
       `fit: data set ${set.name} has ${set.classes.length} classes, the network ${classCount} outputs; give it a new head (replaceHead(${set.classes.length}), or --new-head ${set.classes.length})`,
@@ -121,6 +128,13 @@ export function checkFitOptions(options: FitOptions, set: ImageSet, classCount: 
   if (Array.isArray(classWeights) && classWeights.length !== classCount)
     throw new RangeError(
       `fit: classWeights: expected ${classCount} numbers, got ${classWeights.length}`,
+    );
+  if (
+    Array.isArray(classWeights) &&
+    !(classWeights.every((w) => w >= 0 && Number.isFinite(w)) && classWeights.some((w) => w > 0))
+  )
+    throw new RangeError(
+      `fit: classWeights: expected numbers from 0, not all of them 0, got ${classWeights.join(", ")}`,
     );
   for (const watcher of [options.earlyStopping, options.reduceOnPlateau])
     if (watcher?.monitor.startsWith("val") && !options.validation)

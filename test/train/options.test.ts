@@ -18,6 +18,10 @@ describe("options of fit", () => {
       [{ optimizer: { learningRate: NaN } }, SET, "learningRate: expected a number above 0"],
       [{ optimizer: { learningRate: 1e38 } }, SET, "within float32, got 1e+38"],
       [{ classWeights: [1, 2] }, SET, "classWeights: expected 3 numbers, got 2"],
+      [{ classWeights: [1, -2, 1] }, SET, "classWeights: expected numbers from 0, not all of"],
+      [{ classWeights: [0, 0, 0] }, SET, "classWeights: expected numbers from 0, not all of"],
+      [{ classWeights: [1, NaN, 1] }, SET, "classWeights: expected numbers from 0, not all of"],
+      [{ validation: { ...SET, count: 0 } }, SET, "stripes has no labelled images"],
       [
         { earlyStopping: { monitor: "valLoss", patience: 1 } },
         SET,
