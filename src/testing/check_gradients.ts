@@ -8,7 +8,7 @@ import { FunctionLayer, type GradientFunction } from "./function_layer.ts";
 import { GradientError, type GradientReport } from "./report.ts";
 
 interface OnDevice {
-  /** Default: the best adapter there is, opened for the check; for many checks open one. */
+  /** Default: that of a network that is built, else the best adapter there is, opened for the check; for many checks open one. */
   readonly device?: Device | undefined;
 }
 
@@ -43,14 +43,20 @@ export async function checkAny(
 ): Promise<GradientReport> {
   if (!(subject instanceof Sequential) && !("inputShape" in options))
     throw new Error("checkGradients: inputShape: expected e.g. [2,7,7,3], got nothing");
-  const device = options.device ?? (await openDevice());
+  const built = subject instanceof Sequential && subject.isBuilt ? subject.device : undefined;
+  if (built && options.device && options.device !== built)
+    throw new Error(
+      "checkGradients: device: the network is built for another one; give that, or none",
+    );
+  const given = options.device ?? built;
+  const device = given ?? (await openDevice());
   try {
     if (subject instanceof Sequential) return await checkModel(device, subject, options);
     const { inputShape } = options as CheckOptions;
     const layer = subject instanceof Layer ? subject : new FunctionLayer(subject, inputShape);
     return await checkLayer(device, layer, options as CheckOptions);
   } finally {
-    if (!options.device) device.destroy();
+    if (!given) device.destroy();
   }
 }
 

@@ -1,12 +1,14 @@
 import { expect } from "chai";
 import { Swish } from "../../examples/swish/swish.ts";
 import { WrongSwish } from "../../examples/swish/wrong_swish.ts";
+import type { Device } from "../../src/gpu/device.ts";
 import { Conv2D } from "../../src/nn/conv2d.ts";
 import { Dense } from "../../src/nn/dense.ts";
 import { Flatten } from "../../src/nn/flatten.ts";
 import type { Layer } from "../../src/nn/layer.ts";
 import { Sequential } from "../../src/nn/model.ts";
 import { checkGradients } from "../../src/testing/index.ts";
+import { rejection } from "../support/errors.ts";
 import { useDevice } from "../support/device.ts";
 import { TINY } from "../support/tiny.ts";
 
@@ -34,6 +36,15 @@ describe("checkGradients of a network", () => {
         ),
       );
     });
+
+  it("takes the device of a network that is built, and refuses another", async () => {
+    const model = await new Sequential(TINY).build(device(), { seed: 1, batchSize: 2 });
+    const report = await checkGradients(model);
+    expect(report.ok, report.message).to.equal(true);
+    const other = checkGradients(model, { device: Object.create(device()) as Device });
+    expect(await rejection(other)).to.match(/device: the network is built for another one/);
+    model.destroy();
+  });
 
   it("takes the output itself for the loss of a network with one output", async () => {
     const report = await checkGradients(withLayer(new Swish("swish1"), 1), { device: device() });
