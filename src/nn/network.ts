@@ -2,7 +2,7 @@
  * Networks as JSON: every key is checked and an unknown one refused by name.
  */
 import { readFileSync } from "node:fs";
-import { ShapeError } from "../tensor.ts";
+import { elementCount, ShapeError } from "../tensor.ts";
 import type { Padding } from "../geometry.ts";
 import { systemReason } from "../system_errors.ts";
 import { Conv2D } from "./conv2d.ts";
@@ -16,6 +16,8 @@ import { Softmax } from "./softmax.ts";
 
 /** The version of network files that is read here; a file without the key `version` is of version 1. */
 const NETWORK_VERSION = 1;
+/** Values of one image, beyond which no array of the host and no index of a shader goes. */
+const MOST_INPUTS = 2 ** 31 - 1;
 
 /** `{"version":1,"input":[96,96,3],"layers":[{"type":"Conv2D","name":"conv1",...},...]}` */
 export interface NetworkConfig {
@@ -97,9 +99,9 @@ export function checkNetwork(json: unknown, where = "network"): NetworkConfig {
   const input = keys.take("input");
   const layers = keys.take("layers");
   keys.end();
-  if (!isSizes(input, 3))
+  if (!isSizes(input, 3) || elementCount(input) > MOST_INPUTS)
     throw new NetworkError(
-      `${where}: input: expected [height, width, channels], got ${JSON.stringify(input)}`,
+      `${where}: input: expected [height, width, channels] of at most ${MOST_INPUTS} values, got ${JSON.stringify(input)}`,
     );
   if (!Array.isArray(layers) || layers.length === 0)
     throw new NetworkError(
@@ -155,11 +157,13 @@ export class Keys {
     this.#values = new Map(Object.entries(json));
   }
 
+  /** Names the object in errors: `layer "conv1"`. */
   at(where: string): this {
     this.#where = where;
     return this;
   }
 
+  /** The value of a key, of any type; undefined where there is none. */
   take(key: string): unknown {
     const value = this.#values.get(key);
     this.#values.delete(key);
@@ -183,6 +187,7 @@ export class Keys {
     this.#failure ??= new NetworkError(`${this.#where}: ${key}: expected ${expected}, got ${what}`);
   }
 
+  /** Any finite number. Refusals are thrown by `end()`. */
   number(key: string, fallback?: number): number {
     const value = this.take(key) ?? fallback;
     if (typeof value === "number" && Number.isFinite(value)) return value;

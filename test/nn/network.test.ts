@@ -93,7 +93,12 @@ describe("networks", () => {
     [
       "an input that is none",
       () => build([conv], [8, 8]),
-      "input: expected [height, width, channels], got [8,8]",
+      "input: expected [height, width, channels] of at most 2147483647 values, got [8,8]",
+    ],
+    [
+      "an input that no array holds",
+      () => build([conv], [1e9, 1e9, 3]),
+      "input: expected [height, width, channels] of at most 2147483647 values, got [1000000000,1000000000,3]",
     ],
     [
       "Dense on images",
