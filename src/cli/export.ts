@@ -1,7 +1,7 @@
 /** `tuningfork export`: a model for other frameworks. */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { InteropError } from "../interop/files.ts";
+import { expectOtherFile, InteropError } from "../interop/files.ts";
 import { exportKeras } from "../interop/keras_h5.ts";
 import { exportOnnx } from "../interop/onnx.ts";
 import { exportPytorch } from "../interop/pytorch.ts";
@@ -24,6 +24,16 @@ export async function exportModel(options: ExportOptions): Promise<number> {
     throw new InteropError(
       "export: no format; give --onnx M.onnx, --keras M.keras, --tfjs FOLDER or --pytorch M.safetensors",
     );
+  // All names first, so that nothing is written of what then stops half-way.
+  if (keras !== undefined && !/\.(keras|h5)$/.test(keras))
+    throw new InteropError(
+      `export ${keras}: expected a name that ends in .keras or .h5, by which Keras knows the format`,
+    );
+  if (pytorch !== undefined && !pytorch.endsWith(".safetensors"))
+    throw new InteropError(
+      `export ${pytorch}: expected a name that ends in .safetensors, the format that is written`,
+    );
+  if (pytorch !== undefined) expectOtherFile("export", model, pytorch);
   if (onnx !== undefined) {
     const { input, output, dataPath } = await exportOnnx(model, onnx, { layout });
     const axes = layout === "nhwc" ? "height, width, channels" : "channels, height, width";
@@ -31,10 +41,6 @@ export async function exportModel(options: ExportOptions): Promise<number> {
     if (dataPath !== undefined) await say(dataPath, "its weights; keep both in one folder");
   }
   if (keras !== undefined) {
-    if (!/\.(keras|h5)$/.test(keras))
-      throw new InteropError(
-        `export ${keras}: expected a name that ends in .keras or .h5, by which Keras knows the format`,
-      );
     await exportKeras(model, keras);
     await say(keras, `keras.models.load_model("${keras}")`);
   }

@@ -1,6 +1,6 @@
 /** `tuningfork import`: a model of another framework as one of ours. */
 import { extname } from "node:path";
-import { InteropError } from "../interop/files.ts";
+import { expectOtherFile, InteropError } from "../interop/files.ts";
 import { importKeras, type Imported } from "../interop/keras.ts";
 import { importPytorch, readNameMap } from "../interop/pytorch.ts";
 import { readNetwork } from "../nn/network.ts";
@@ -25,6 +25,7 @@ export async function importModel(options: ImportOptions): Promise<number> {
 
 async function read(options: ImportOptions): Promise<Imported> {
   const { from, map, classes, crop, out } = options;
+  expectOtherFile("import", from, out);
   const network = options.network === undefined ? undefined : readNetwork(options.network);
   const info = { ...(classes && { classes }), ...(crop !== undefined && { crop }) };
   const format = extname(from).toLowerCase();

@@ -1,5 +1,6 @@
 /** `tuningfork op`: one kernel on tensors from a file, for comparison with any other framework. */
 import { openDevice } from "../gpu/device.ts";
+import { expectOtherFile } from "../interop/files.ts";
 import { FILE_DTYPE, openSafetensors, writeSafetensors, type FileDType } from "../safetensors.ts";
 import { messageOf } from "../system_errors.ts";
 import { elementCount, formatShape, type DType, type Shape } from "../tensor.ts";
@@ -27,6 +28,7 @@ export const OP_NAMES: readonly string[] = Object.keys(OPS);
  */
 export async function runOp({ name, in: from, out, attrs = "{}" }: OpOptions): Promise<number> {
   const spec = findOp(name);
+  expectOtherFile(`op ${name}`, from, out);
   const attributes = parseAttributes(name, attrs);
   const inputs = await readInputs(name, spec, from);
   const shapes = spec.outputs(inputs, attributes);

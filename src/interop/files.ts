@@ -1,10 +1,19 @@
 /** Files for and from other frameworks: what goes wrong with them in one sentence, and writing that is whole or not at all. */
 import { access, constants, open, rename, rm, type FileHandle } from "node:fs/promises";
+import { resolve } from "node:path";
 import { systemReason } from "../system_errors.ts";
 
 /** A model that cannot be taken in or given out, or a file of it. */
 export class InteropError extends Error {
   override readonly name = "InteropError";
+}
+
+/** Throws where a file would be written over the one that it is made of. @throws InteropError */
+export function expectOtherFile(what: string, from: string, to: string): void {
+  if (resolve(from) === resolve(to))
+    throw new InteropError(
+      `${what} ${to}: it would be written over the file that it is made of; choose another name`,
+    );
 }
 
 /** Throws unless the file can be read. @throws InteropError */

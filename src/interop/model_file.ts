@@ -64,6 +64,10 @@ export function completeInfo(
     throw new InteropError(
       `import: expected ${classCount} names of classes, as many as the model has outputs, got ${classes.length}: ${listNames(classes)}; give --classes again`,
     );
+  if (classes && new Set(classes).size < classes.length)
+    throw new InteropError(
+      `import: expected names of classes that differ, got ${listNames(classes)}; give --classes again`,
+    );
   return {
     classes: classes || Array.from({ length: classCount }, (_, index) => String(index)),
     crop: given.crop ?? Number(metadata["crop"] ?? 1),

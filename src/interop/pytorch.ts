@@ -102,6 +102,7 @@ export async function readNameMap(path: string): Promise<NameMap> {
   const isMap =
     typeof json === "object" &&
     json !== null &&
+    !Array.isArray(json) &&
     Object.values(json).every((theirs) => typeof theirs === "string");
   if (!isMap)
     throw new InteropError(

@@ -408,6 +408,13 @@ describe("tuningfork op", () => {
         "affine_warp: matrix: expected [1,2,3] for x [1,2,2,3], got [2,2,3]",
       );
     });
+    it("to write over the file that it reads", async () => {
+      await write({ x });
+      const error: unknown = await runOp({ name: "softmax", in: from, out: from }).catch(
+        (reason: unknown) => reason,
+      );
+      expect(String(error)).to.contain("it would be written over the file that it is made of");
+    });
     it("a file that is not there", async () => {
       const error: unknown = await runOp({ name: "softmax", in: from, out: to }).catch(
         (reason: unknown) => reason,

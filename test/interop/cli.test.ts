@@ -102,6 +102,27 @@ describe("cli import and export", () => {
     );
   });
 
+  it("refuses classes of one name, a map that is a list, and to write over what it reads", async () => {
+    const refuse = async (file: string, more: object, message: string) => {
+      expect(await rejection(importModel(from(file, more)))).to.contain(message);
+    };
+    await refuse(
+      "keras.keras",
+      { classes: ["a", "a", "b"] },
+      "expected names of classes that differ",
+    );
+    write(at("list.json"), "[]");
+    write(at("state.safetensors"), "");
+    const state = at("state.safetensors");
+    await refuse("", { from: state, map: at("list.json") }, 'expected {"our layer":"their module"');
+    await refuse("", { from: state, out: state }, "it would be written over the file that it is");
+    const own = { model: state, layout: "nhwc" as const };
+    expect(await rejection(exportModel({ ...own, pytorch: state }))).to.contain("written over");
+    expect(await rejection(exportModel({ ...own, pytorch: at("m.pt") }))).to.contain(
+      "expected a name that ends in .safetensors",
+    );
+  });
+
   it("refuses to export nothing", async () => {
     const refusal = await rejection(exportModel({ model: "m.safetensors", layout: "nhwc" }));
     expect(refusal).to.contain("no format; give --onnx M.onnx, --keras M.keras,");
