@@ -2,7 +2,7 @@
 /** The command line: parses flags and calls one function a command. */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { ENGINE_VERSION } from "../version.ts";
-import type { BenchOptions } from "../../bench/run.ts";
+import type { BenchCommandOptions } from "./bench.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
 import type { GradcheckOptions } from "./gradcheck.ts";
 import type { ExportOptions } from "./export.ts";
@@ -107,7 +107,7 @@ program
   .addOption(dataOption())
   .option("--init <file>", "weights to start from; the optimizer starts fresh")
   .option("--new-head <classes>", "replace the last dense layer by an untrained one", positive)
-  .option("--freeze <layers>", "layers that do not learn, e.g. conv1,conv2", list, [])
+  .option("--freeze <layers>", "layers that do not learn, e.g. conv1,conv2", list)
   .option("--epochs <n>", "passes over the training images", positive, 15)
   .addOption(batchOption())
   .option(
@@ -279,7 +279,7 @@ program
   .option("--name <text>", "only cases whose name contains this, e.g. conv2")
   .option("--pass <names>", "only these of forward, inputGrad, weightGrad, step", list)
   .option("--algorithm <name>", "auto, all, or one by its name", "auto")
-  .addOption(precisionOption().default("float32"))
+  .addOption(precisionOption())
   .option("--seconds <s>", "time for each row's samples", seconds, 2)
   .option("--list", "print the rows to come and run nothing", false)
   .option("--json <file>", "write {context, benchmarks}")
@@ -293,7 +293,7 @@ program
   .option("--out <folder>", "where report.html and its plots go")
   .addHelpText("after", example("tuningfork bench --suite paper --pass forward --out out/bench"))
   .action(
-    action(async (options: BenchOptions) => {
+    action(async (options: BenchCommandOptions) => {
       const { bench } = await import("./bench.ts");
       return bench(options);
     }),
@@ -463,6 +463,13 @@ program
 
 /** A user's mistake is one sentence; a defect of the program keeps its stack. */
 function report(error: unknown): void {
+  if (error instanceof RangeError && /typed array length|buffer allocation/i.test(error.message)) {
+    console.error(
+      `error: out of memory: ${error.message}; take fewer or smaller images, a smaller batch or network`,
+    );
+    process.exitCode = 1;
+    return;
+  }
   const defect =
     !(error instanceof Error) || error instanceof TypeError || error instanceof ReferenceError;
   console.error(

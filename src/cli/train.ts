@@ -28,7 +28,7 @@ export interface TrainOptions {
   readonly data?: string;
   readonly init?: string;
   readonly newHead?: number;
-  readonly freeze: readonly string[];
+  readonly freeze?: readonly string[];
   readonly epochs: number;
   readonly batchSize: number;
   readonly accumulateSteps: number;
@@ -108,7 +108,7 @@ async function networkOf(options: TrainOptions): Promise<Sequential> {
     ? new Sequential(readNetwork(options.network))
     : await networkOfWeights(options.init);
   if (options.newHead !== undefined) model.replaceHead(options.newHead);
-  model.freeze(options.freeze);
+  model.freeze(options.freeze ?? []);
   return model;
 }
 
