@@ -1,3 +1,5 @@
+// For the declarations, which name WebGPU's types: without it, packages that import this one would have to.
+/// <reference types="@webgpu/types" preserve="true" />
 /**
  * `tuningfork/testing`: gradient checks for layers of one's own, for kernels and for whole networks. Plain functions for any
  * runner, and a chai plugin. See docs/gradient_checks.md.

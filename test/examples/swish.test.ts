@@ -46,6 +46,16 @@ describe("examples/swish as a package of its own", () => {
     );
   });
 
+  it("compiles with no types but the package's own, each declaration checked", async () => {
+    const flags = ["--noEmit", "--strict", "--allowImportingTsExtensions", "--module", "nodenext"];
+    const types = ["--target", "es2023", "--types", "node"];
+    const roots = ["--typeRoots", join(ROOT, "node_modules/@types")];
+    const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
+    const compiled = node(tsc, ...flags, ...types, ...roots, "swish.ts", "wrong_swish.ts");
+    const errors = await compiled.catch((error: unknown) => (error as { stdout: string }).stdout);
+    expect(errors).to.equal("");
+  });
+
   it("trains, freezes, saves and loads", async () => {
     const lines = (await node("--import=tsx", "train.ts")).split("\n");
     const losses = lines[0]!.split(" ").slice(1).map(Number);
