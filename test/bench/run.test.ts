@@ -294,35 +294,36 @@ describe("bench/harness: a wrong kernel", () => {
 describe("bench/run", () => {
   useDevice(); // skips these tests where there is no adapter
   let folder = "";
-  before(() => {
+  const { kept, printed, notes } = hooks();
+  const json = () => join(folder, "run.json");
+  let outcome: string;
+  before(async () => {
     folder = mkdtempSync(join(tmpdir(), "tuningfork-bench-"));
     const cases = [
       { op: "dense", name: "head", n: 3, inC: 5, outC: 7 },
       { op: "leaky_relu", name: "relu", count: 1000 },
     ];
     writeFileSync(join(folder, "mine.json"), JSON.stringify({ cases }));
+    outcome = await bench(
+      {
+        ...{ ...OPTIONS, suite: [join(folder, "mine.json")], reference: "cpu", json: json() },
+        ...{ csv: join(folder, "run.csv"), out: join(folder, "out") },
+      },
+      kept,
+    );
   });
   after(() => {
     rmSync(folder, { recursive: true });
   });
 
   it("prints a table and leaves JSON, CSV and a report; the same run compares well with itself", async () => {
-    const { kept, printed, notes } = hooks();
-    const json = join(folder, "run.json");
-    const outcome = await bench(
-      {
-        ...{ ...OPTIONS, suite: [join(folder, "mine.json")], reference: "cpu", json },
-        ...{ csv: join(folder, "run.csv"), out: join(folder, "out") },
-      },
-      kept,
-    );
     expect(outcome).to.equal("well");
     expect(printed.slice(1).map((line) => line.split(" ")[0])).to.deep.equal([
       ...Array<string>(3).fill("mine/head"),
       ...Array<string>(2).fill("mine/relu"),
     ]);
     expect(notes.join("\n")).to.match(/^ceilings: .* GFLOP\/s multiply-adds, .* GB\/s copy$/m);
-    const { context, benchmarks } = readResults(json);
+    const { context, benchmarks } = readResults(json());
     expect(context.ceilings.gflops).to.be.above(0);
     expect(benchmarks.filter(({ engine }) => engine === "tuningfork")).to.have.length(5);
     for (const row of benchmarks) {
@@ -334,16 +335,16 @@ describe("bench/run", () => {
     }
     expect(readFileSync(join(folder, "run.csv"), "utf8").trim().split("\n")).to.have.length(11);
     expect(existsSync(join(folder, "out", "roofline.png"))).to.equal(true);
-    const compared = await bench({ ...OPTIONS, compare: json, against: json }, hooks().kept);
+    const compared = await bench({ ...OPTIONS, compare: json(), against: json() }, hooks().kept);
     expect(compared).to.equal("well");
   });
 
   it("ends with exit code 1 where a row became slower than the threshold", async () => {
-    const old = readResults(join(folder, "run.json"));
+    const old = readResults(json());
     const path = join(folder, "fast.json");
     const benchmarks = old.benchmarks.map((row) => ({ ...row, ms: row.ms! / 2 }));
     writeFileSync(path, JSON.stringify({ ...old, benchmarks }));
-    const options = { ...OPTIONS, compare: path, against: join(folder, "run.json") };
+    const options = { ...OPTIONS, compare: path, against: json() };
     expect(await bench(options, hooks().kept)).to.equal("failed");
     expect(await bench({ ...options, threshold: 2.1 }, hooks().kept)).to.equal("well");
   });

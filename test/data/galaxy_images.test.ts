@@ -166,15 +166,12 @@ describe("galaxy_images", () => {
       return path.join(images, entries[0]!);
     };
 
-    it("takes the second time from the cache, identical and faster", async () => {
+    it("takes the second time from the cache, identical", async () => {
       const files = await someImages(24, 700);
       const mtime = new Date("2020-01-01"); // whole seconds, so that it can be set again exactly
       utimesSync(at("in/0.png"), mtime, mtime);
-      const started = performance.now();
       const first = await load(files, at("cache"));
-      const between = performance.now();
       const second = await load(files, at("cache"));
-      expect(performance.now() - between).to.be.below(between - started);
       expect(second.set).to.deep.equal(first.set);
       // The proof that it was the cache: other pixels under the same name, size and time are not seen.
       const { size } = statSync(at("in/0.png"));

@@ -286,9 +286,16 @@ describe("gpu/shader: struct Params", () => {
     ["a float that overflows", { ...good, slope: 1e39 }, "params.slope is a f32, got 1e+39"],
   ];
   it("takes the control case, and the ends of the ranges", () => {
-    packParams(shader, good);
-    packParams(shader, { n: 2 ** 32 - 1, shift: -(2 ** 31), slope: -3.4e38 });
-    packParams(shader, { n: 0, shift: 2 ** 31 - 1, slope: 1e-45 });
+    for (const values of [
+      good,
+      { n: 2 ** 32 - 1, shift: -(2 ** 31), slope: -3.4e38 },
+      { n: 0, shift: 2 ** 31 - 1, slope: 1e-45 },
+    ]) {
+      const view = new DataView(packParams(shader, values));
+      expect(view.getUint32(0, true)).to.equal(values.n);
+      expect(view.getInt32(4, true)).to.equal(values.shift);
+      expect(view.getFloat32(8, true)).to.equal(Math.fround(values.slope));
+    }
   });
   for (const [name, values, message] of refusals)
     it(`refuses ${name}`, () => {
