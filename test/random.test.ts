@@ -47,6 +47,7 @@ describe("random", () => {
       normal += value;
       square += value * value;
     }
+    // Four standard deviations and more: sqrt(1/12 / 20000) = .002, sqrt(1 / 20000) = .007, sqrt(2 / 20000) = .01.
     expect(uniform / count).to.be.closeTo(0.5, 0.01);
     expect(normal / count).to.be.closeTo(0, 0.03);
     expect(square / count).to.be.closeTo(1, 0.05);

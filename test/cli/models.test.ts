@@ -162,6 +162,7 @@ describe("Ctrl-C", () => {
     child.stdout.on("data", () => child.kill("SIGINT"));
     child.stderr.on("data", (text: Buffer) => {
       said += text.toString();
+      // Later than a terminal and npm would pass the same Ctrl-C on twice.
       setTimeout(() => child.kill("SIGINT"), 700);
     });
     const signal = await new Promise((resolve) => {

@@ -113,6 +113,7 @@ describe("adamax, two steps worked by hand", () => {
     const common = { learningRate: 0.1, options };
     const first = await gpuStep(device(), Float32Array.of(2, -4), [2], start, common);
     expect([...first.m, ...first.u]).to.deep.equal([1, -2, 2, 4]);
+    // The weights within the roundings of .1, of a division and of a sum near 1 or 2.
     expect(first.w[0]).to.be.closeTo(0.9, 1e-7);
     expect(first.w[1]).to.be.closeTo(2.1, 3e-7);
     const dw = Float32Array.of(-0.5, -1);

@@ -58,6 +58,7 @@ describe("fit", () => {
     const probabilities = await predict(model, SET);
     const { history } = await fit(model, SET, { ...BASE, optimizer: STANDING_STILL });
     const [record] = history;
+    // float32 against float64: some roundings of a loss near 1.
     expect(record!.loss).to.be.closeTo(meanCrossEntropy(SET.labels, probabilities, 3), 1e-6);
     expect(record!.accuracy).to.equal(accuracy(SET.labels, argmax(probabilities, 3)));
     model.destroy();
@@ -73,6 +74,7 @@ describe("fit", () => {
       const wanted = whole.weights[name]!;
       const scale = Math.max(...wanted.map(Math.abs));
       values.forEach((value, i) => {
+        // Sums in another order, over six steps: some roundings of the largest element.
         expect(value, name).to.be.closeTo(wanted[i]!, 1e-5 * scale);
       });
     }
@@ -197,6 +199,7 @@ describe("fit", () => {
       return history[0]!.loss;
     };
     const members = [0, 1, 2].map((k) => set.labels.filter((label) => label === k).length);
+    // float32 against float64, as above, with weights up to 3.
     expect(await lossWith([3, 0.5, 0])).to.be.closeTo(weighted([3, 0.5, 0]), 2e-6);
     const balanced = members.map((count) => set.count / (3 * count));
     expect(await lossWith("balanced")).to.be.closeTo(weighted(balanced), 2e-6);
