@@ -2,13 +2,16 @@
  * A tensor is a labelled, shaped view of a GPU buffer: row-major, dense, no strides.
  */
 
+/** What a tensor's elements are. */
 export type DType = "float32" | "float16" | "int32" | "uint32" | "uint8";
 
 /** What tensors hold, on the host. The bits of float16 come as a Uint16Array; `readFloats` turns them into numbers. */
 export type TypedArray = Float32Array | Int32Array | Uint32Array | Uint16Array | Uint8Array;
 
+/** Sizes of the axes, outermost first; [] is a scalar. */
 export type Shape = readonly number[];
 
+/** A labelled view of a GPU buffer; `device.upload` and `device.tensor` make them. */
 export interface Tensor {
   readonly buffer: GPUBuffer;
   /** Where the first element lies in the buffer, in bytes; a multiple of the binding alignment (256). */
@@ -48,6 +51,7 @@ export function dtypeOf(values: TypedArray): DType {
   return values instanceof Uint32Array ? "uint32" : "uint8";
 }
 
+/** The elements of a tensor of this shape; 1 for []. */
 export function elementCount(shape: Shape): number {
   return shape.reduce((product, size) => product * size, 1);
 }

@@ -19,6 +19,7 @@ import {
 } from "./locate.ts";
 import { type TTypeOptions, listEfigi, listNa10 } from "./t_type.ts";
 
+/** What `loadDataSet` takes. */
 export interface LoadOptions extends LocateOptions, Gz1Options, TTypeOptions {
   /** Height and width in pixels. Fashion-MNIST stays 28x28. */
   readonly size: number;

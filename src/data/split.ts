@@ -4,6 +4,7 @@
 import { Random } from "../random.ts";
 import type { ImageSet } from "./dataset.ts";
 
+/** The parts of a set. */
 export interface Split {
   /** Ascending indices into the set. */
   readonly train: Uint32Array;

@@ -20,6 +20,7 @@ export interface Capabilities {
   readonly subgroupMatrix: SubgroupMatrix | undefined;
 }
 
+/** One dispatch of a shader: what it reads and writes, and how often it runs. */
 export interface Dispatch {
   /** Shown by Dawn's errors and by the profiler, e.g. `conv2d conv1.weight`. */
   readonly label: string;
@@ -69,6 +70,7 @@ export interface Context {
   free(tensor: Tensor): void;
 }
 
+/** a / b, rounded up: how many groups of b hold a things. */
 export function ceilDiv(a: number, b: number): number {
   return Math.ceil(a / b);
 }

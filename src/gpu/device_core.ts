@@ -23,6 +23,7 @@ import { compilePipeline, pipelineKey, type Pipeline } from "./pipeline.ts";
 import { loadShader, type Constants, type Shader } from "./shader.ts";
 import type { SubgroupMatrix } from "./subgroup_matrix.ts";
 
+/** Which adapter to open, and less than it offers, for tests. */
 export interface DeviceOptions extends OpenAdapterOptions {
   /** Bind at most this many bytes at once, below what the adapter allows; makes windows testable on small tensors. */
   readonly maxBindingBytes?: number;

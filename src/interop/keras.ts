@@ -10,6 +10,7 @@ import { numberedNames, openKerasH5, openKerasZip } from "./keras_h5.ts";
 import { completeInfo, parametersOf, writeModel } from "./model_file.ts";
 import { openTfjs } from "./tfjs.ts";
 
+/** What an import takes beside the file. */
 export interface ImportOptions {
   /** In place of what the file says itself; needed where that is weights alone. */
   readonly network?: NetworkConfig | undefined;

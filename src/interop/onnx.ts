@@ -17,6 +17,7 @@ import {
 } from "./onnx_schema.ts";
 import { stepsOf, type Step } from "./steps.ts";
 
+/** What `exportOnnx` takes. */
 export interface OnnxOptions {
   /** Of the images: [batch, h, w, c] (default) or [batch, c, h, w]. */
   readonly layout?: "nhwc" | "nchw";
@@ -27,6 +28,7 @@ export interface OnnxOptions {
   readonly maxInlineBytes?: number;
 }
 
+/** What was written: the names of the graph's input and output. */
 export interface OnnxSummary {
   readonly input: string;
   readonly output: string;

@@ -14,6 +14,7 @@ export interface AdamaxOptions {
   readonly epsilon: number;
 }
 
+/** What `adamax` reads. */
 export interface AdamaxInputs {
   /** Gradient, the shape of w. */
   readonly dw: Tensor;
@@ -25,6 +26,7 @@ export interface AdamaxInputs {
   readonly lossScale?: Tensor | undefined;
 }
 
+/** What `adamax` updates: float32, the shape of w. */
 export interface AdamaxState {
   readonly w: Tensor;
   /** First moment, 0 before the first step. */

@@ -13,6 +13,7 @@ import { forEachWindow } from "./windows.ts";
 
 const WG_SIZE = 64;
 
+/** What `affineWarp` reads. */
 export interface AffineWarpInputs {
   /** uint8 [count, inH, inW, inC]. */
   readonly images: Tensor;
@@ -22,6 +23,7 @@ export interface AffineWarpInputs {
   readonly matrices: Tensor;
 }
 
+/** What `affineWarp` takes beside tensors. */
 export interface AffineWarpOptions {
   /** The set's image with which `images` starts. Default 0. */
   readonly firstIndex?: number;

@@ -68,6 +68,7 @@ import { prefersSubgroups } from "./subgroup.ts";
 import { sumSplits } from "./sum_splits.ts";
 import { forEachWindow, type Window } from "./windows.ts";
 
+/** All that `algorithm` may be; `conv2dUnsupported` says which of them run where. */
 export const CONV2D_ALGORITHMS = [
   "direct",
   "implicit_gemm",
@@ -79,8 +80,10 @@ export const CONV2D_ALGORITHMS = [
   "gemm_1x1",
   "winograd",
 ] as const;
+/** One of `CONV2D_ALGORITHMS`. */
 export type Conv2dAlgorithm = (typeof CONV2D_ALGORITHMS)[number];
 
+/** Strides, dilations and padding, and how to compute it. */
 export interface Conv2dOptions extends Conv2dSizes {
   /** Force a variant; default: `chooseConv2dAlgorithm`. */
   readonly algorithm?: Conv2dAlgorithm;

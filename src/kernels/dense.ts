@@ -31,9 +31,12 @@ import { matmulSubgroup } from "./matmul_subgroup.ts";
 import { prefersSubgroups, subgroupUnsupported } from "./subgroup.ts";
 import { forEachWindow, leadingWindows } from "./windows.ts";
 
+/** All that `algorithm` may be; `denseUnsupported` says which of them run where. */
 export const DENSE_ALGORITHMS = ["direct", "tiled", "subgroup"] as const;
+/** One of `DENSE_ALGORITHMS`. */
 export type DenseAlgorithm = (typeof DENSE_ALGORITHMS)[number];
 
+/** How to compute it. */
 export interface DenseOptions {
   /** Force a variant; default: `chooseDenseAlgorithm`. */
   readonly algorithm?: DenseAlgorithm;
@@ -41,6 +44,7 @@ export interface DenseOptions {
   readonly leakySlope?: number | undefined;
 }
 
+/** The operands of the forward pass; float32, or x and w float16. */
 export interface DenseInputs {
   /** [n,inC] */
   readonly x: Tensor;

@@ -9,6 +9,7 @@ import { flat, forEachWindow } from "./windows.ts";
 
 const WG_SIZE = 64;
 
+/** Which elements are dropped; the same in forward and backward. */
 export interface DropoutOptions {
   /** Fraction of elements that are set to 0, from 0 to 1 - 2^-32. */
   readonly rate: number;

@@ -15,6 +15,7 @@ import { flat, forEachWindow } from "./windows.ts";
 
 const WG_SIZE = 64;
 
+/** The one setting of a leaky ReLU. */
 export interface LeakyReluOptions {
   /** Factor for negative inputs, e.g. 0.3 (Keras' default of 2021); 0 is ReLU. */
   readonly slope: number;

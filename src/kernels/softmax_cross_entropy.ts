@@ -5,6 +5,7 @@ import { expectDType, expectFloats, grid1d, storedType, type Context } from "../
 import { expectShape, formatShape, ShapeError, type Tensor } from "../tensor.ts";
 import { rowWorkgroupSize } from "./softmax.ts";
 
+/** What `softmaxCrossEntropy` reads. */
 export interface SoftmaxCrossEntropyInputs {
   /** Logits, [n, classes], float32 or float16. */
   readonly x: Tensor;
@@ -21,6 +22,7 @@ export interface SoftmaxCrossEntropyInputs {
   readonly lossScale?: Tensor | undefined;
 }
 
+/** What `softmaxCrossEntropy` writes. */
 export interface SoftmaxCrossEntropyOutputs {
   /** [n], weight[label] * -log softmax(x)[label]. */
   readonly rowLoss: Tensor;

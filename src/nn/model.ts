@@ -18,6 +18,7 @@ import { Softmax } from "./softmax.ts";
 import { summarize } from "./summary.ts";
 import { tuneOperations } from "./tune.ts";
 
+/** What `Sequential.build` takes. */
 export interface BuildOptions {
   /** Seeds the initial values; each parameter has a stream of its own, keyed by its name. */
   readonly seed: number;
@@ -75,6 +76,7 @@ export class Sequential {
     this.shapes();
   }
 
+  /** From the input to the output. */
   get layers(): readonly Layer[] {
     return this.#layers;
   }
@@ -101,10 +103,12 @@ export class Sequential {
     return elementCount(this.shapes().at(-1) ?? []);
   }
 
+  /** Whether the last layer is a Softmax, which training leaves to the loss. */
   get endsInSoftmax(): boolean {
     return this.#layers.at(-1) instanceof Softmax;
   }
 
+  /** Whether `build()` has given it a device and parameters. */
   get isBuilt(): boolean {
     return this.#device !== undefined;
   }
@@ -174,6 +178,7 @@ export class Sequential {
     return this.#choices;
   }
 
+  /** Takes these algorithms in programs recorded from now on. */
   useChoices(choices: Choices): void {
     this.#choices = choices;
   }
@@ -238,10 +243,12 @@ export class Sequential {
     for (const parameter of borrowed) delete parameter.grad;
   }
 
+  /** Of all layers, in their order; none before `build()`. */
   parameters(): Parameter[] {
     return this.#layers.flatMap((layer) => layer.parameters);
   }
 
+  /** Those of the layers that are not frozen. */
   trainableParameters(): Parameter[] {
     return this.parameters().filter((parameter) => parameter.layer.trainable);
   }
@@ -251,6 +258,7 @@ export class Sequential {
     return this.#setTrainable(which, false);
   }
 
+  /** Lets layers learn again. Takes effect in programs recorded from then on. */
   unfreeze(which: readonly string[] | ((layer: Layer) => boolean)): this {
     return this.#setTrainable(which, true);
   }

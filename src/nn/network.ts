@@ -211,6 +211,7 @@ export class Keys {
     return 1;
   }
 
+  /** true or false. */
   flag(key: string, fallback: boolean): boolean {
     const value = this.take(key) ?? fallback;
     if (typeof value === "boolean") return value;

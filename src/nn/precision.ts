@@ -11,6 +11,7 @@ import { reshape, sameMemory, type Tensor } from "../tensor.ts";
 import type { Layer, LayerPass } from "./layer.ts";
 
 export const PRECISIONS = ["float32", "mixed"] as const;
+/** What activations and their gradients are stored in: float32, or float16 (`mixed`). */
 export type Precision = (typeof PRECISIONS)[number];
 
 /** What was asked for, else TUNINGFORK_PRECISION of the environment, else float32. */

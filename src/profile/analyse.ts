@@ -61,6 +61,7 @@ export interface HostRow {
   readonly bytes: number;
 }
 
+/** A recording summed up: by layer, by kernel, by what the host did. Times are milliseconds. */
 export interface Profile {
   readonly version: 1;
   /** What was run on what, in words and numbers; two profiles are comparable where these agree. */
@@ -87,6 +88,7 @@ export interface Profile {
   readonly ceilings?: Ceilings;
 }
 
+/** What `analyseProfile` takes beside a recording. */
 export interface AnalyseOptions {
   /** Count only what belongs to this phase (`device.span("phase", ...)`), e.g. without building and warming up. */
   readonly phase?: string;
@@ -110,7 +112,10 @@ const LAUNCH_SHARE = 0.1;
 /** ...if it takes no longer than so many of the shortest dispatch. */
 const LAUNCH_TIMES = 4;
 
-/** @throws Error when nothing was submitted in the phase */
+/**
+ * Sums up a recording.
+ * @throws Error when nothing was submitted in the phase
+ */
 export function analyseProfile(recording: Recording, options: AnalyseOptions = {}): Profile {
   const excerpt = excerptOf(recording, options.phase);
   const { ceilings, context = {} } = options;

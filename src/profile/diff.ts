@@ -16,6 +16,7 @@ export interface DiffRow {
   readonly verdict: "slower" | "faster" | "same" | "new" | "gone";
 }
 
+/** What changed between two profiles, in ms a step. */
 export interface ProfileDiff {
   /** Where the two were not taken under the same conditions, a sentence each. */
   readonly warnings: readonly string[];
@@ -28,6 +29,7 @@ export interface ProfileDiff {
 const CONDITIONS = { adapter: "adapter", network: "network", mode: "mode", batch: "batch size" };
 const LEAST_CHANGE = 0.02;
 
+/** Two profiles of the same work, row by row; `warnings` says where it was not the same. */
 export function compareProfiles(before: Profile, after: Profile): ProfileDiff {
   const total = (name: string, of: (profile: Profile) => number): DiffRow => {
     const [a, b] = [of(before) / before.steps, of(after) / after.steps];

@@ -47,6 +47,7 @@ export type TraceEvent =
       readonly args: Readonly<Record<string, string | number>>;
     };
 
+/** A trace in the format of Chrome, which Perfetto and chrome://tracing open. */
 export interface Trace {
   readonly traceEvents: readonly TraceEvent[];
   readonly displayTimeUnit: "ms";
@@ -58,7 +59,10 @@ const GPU = 2;
 /** Kinds that are one call each, so that they nest; the others wait, and may overlap. */
 const CALLS: readonly HostKind[] = ["encode", "submit", "upload"];
 
-/** @param context shown by viewers as the trace's metadata */
+/**
+ * A recording as a trace: the host's spans, the GPU's, and memory.
+ * @param context shown by viewers as the trace's metadata
+ */
 export function traceOf(
   recording: Recording,
   context: Readonly<Record<string, unknown>> = {},

@@ -8,6 +8,7 @@ import type { Shape } from "../tensor.ts";
 /** One unit in the last place of a float32 near 1. */
 export const FLOAT32_EPSILON = 2 ** -23;
 
+/** What a bound has beside the rounding of a float32 sum. */
 export interface Tolerance {
   /** Multiplies the bound; a kernel with exp, log or division states its own, with the reason. */
   readonly factor?: number;
@@ -34,6 +35,7 @@ export interface ElementDifference {
   readonly bound: number;
 }
 
+/** The outcome of `compare`. */
 export interface Comparison {
   readonly checked: number;
   readonly failed: number;

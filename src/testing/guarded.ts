@@ -23,6 +23,7 @@ const UNWRITTEN_FLOAT = 0x7fc0beef;
 const UNWRITTEN_HALVES = 0x7e0b7e0b;
 const UNWRITTEN_WORD = 0xffffffff;
 
+/** A tensor between guard words. */
 export interface Guarded {
   readonly tensor: Tensor;
   /** What the tensor holds now, and whether a guard word has changed. */

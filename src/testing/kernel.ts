@@ -52,6 +52,7 @@ export function linearityProblems({ once, again, zero, twice }: FourRuns): strin
 }
 
 /**
+ * A backward kernel gives zeros for dy = 0, twice as much for 2 dy, and the same bits twice.
  * @param backward the gradients for a dy; each call computes them anew
  * @throws Error naming the first rule of `linearityProblems` that is broken
  */

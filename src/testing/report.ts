@@ -25,6 +25,7 @@ export interface CheckedTensor {
   readonly first: readonly ElementDifference[];
 }
 
+/** What a gradient check may find. */
 export type ProblemKind =
   /** A shape or type that does not keep what the layer promises. */
   | "shape"
@@ -44,6 +45,7 @@ export type ProblemKind =
   /** Too many inputs lie at kinks for differences to say anything. */
   | "not smooth";
 
+/** One fault that a gradient check found. */
 export interface GradientProblem {
   readonly kind: ProblemKind;
   /** What is wrong, and what it looks like. */

@@ -32,6 +32,7 @@ import { Pace } from "./pace.ts";
 import { evaluationMatrices, predictUploaded } from "./predict.ts";
 import { partsOf, TrainingStep, type Batch, type Part } from "./step.ts";
 
+/** How a run went. */
 export interface FitResult {
   readonly history: readonly EpochRecord[];
   /** Why the run ended. */

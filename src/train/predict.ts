@@ -11,6 +11,7 @@ import { slice } from "../tensor.ts";
 import { releaseImages, uploadImages, type DeviceImages } from "./images.ts";
 import { Pace } from "./pace.ts";
 
+/** What `predict` takes. */
 export interface PredictOptions {
   /** Default 32. */
   readonly batchSize?: number;
