@@ -12,17 +12,16 @@ import {
 import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
 import { GEMM_TILES } from "../../src/kernels/conv2d_implicit_gemm.ts";
 import * as reference from "../../src/reference/conv2d.ts";
-import type { Reference } from "../../src/reference/reference.ts";
 import type { Shape } from "../../src/tensor.ts";
 import {
   expectPass,
   nameOf,
   PASSES,
   prepare,
+  preparedOnce,
   pretend,
   skipUnsupported,
   type Conv2dCase,
-  type Prepared,
 } from "../support/conv2d.ts";
 import { useDevice } from "../support/device.ts";
 import { subgroupUnsupported } from "../../src/kernels/subgroup.ts";
@@ -125,14 +124,7 @@ for (const pass of Object.keys(PASSES) as Conv2dPass[])
     const device = useDevice();
 
     for (const test of CASES) {
-      let known: { p: Prepared; want: Reference } | undefined;
-      const prepared = () => {
-        if (!known) {
-          const p = prepare(test);
-          known = { p, want: PASSES[pass].want(p) };
-        }
-        return known;
-      };
+      const prepared = preparedOnce(test, PASSES[pass].want);
       for (const algorithm of TILED_CASES.includes(test) ? ALGORITHMS : UNTILED)
         it(`${algorithm} ${nameOf(test)}`, async function () {
           const { p, want } = prepared();

@@ -1,17 +1,16 @@
 import { expect } from "chai";
 import { conv2dUnsupported } from "../../src/kernels/conv2d.ts";
 import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
-import type { Reference } from "../../src/reference/reference.ts";
 import {
   asHardware,
   expectPass,
   nameOf,
   PASSES,
   prepare,
+  preparedOnce,
   pretend,
   skipUnsupported,
   type Conv2dCase,
-  type Prepared,
 } from "../support/conv2d.ts";
 import { useDevice } from "../support/device.ts";
 
@@ -35,14 +34,7 @@ for (const pass of PASS_NAMES)
   describe(`conv2d gemm_1x1 ${pass}`, () => {
     const device = useDevice();
     for (const test of CASES) {
-      let known: { p: Prepared; want: Reference } | undefined;
-      const prepared = () => {
-        if (!known) {
-          const p = prepare(test);
-          known = { p, want: PASSES[pass].want(p) };
-        }
-        return known;
-      };
+      const prepared = preparedOnce(test, PASSES[pass].want);
       it(nameOf(test), async function () {
         const { p, want } = prepared();
         // Channels in any number are for adapters whose products go through subgroups.

@@ -15,6 +15,7 @@ import {
   nameOf,
   PASSES,
   prepare,
+  preparedOnce,
   type Conv2dCase,
   type Prepared,
 } from "../support/conv2d.ts";
@@ -123,14 +124,7 @@ for (const pass of PASS_NAMES)
   describe(`conv2d winograd ${pass}`, () => {
     const device = useDevice();
     for (const test of CASES) {
-      let known: { p: Prepared; want: Reference } | undefined;
-      const prepared = () => {
-        if (!known) {
-          const p = prepare(test);
-          known = { p, want: WANT[pass](p) };
-        }
-        return known;
-      };
+      const prepared = preparedOnce(test, WANT[pass]);
       it(nameOf(test), async () => {
         const { p, want } = prepared();
         await expectPass(device(), pass, p, want, { algorithm: "winograd" });

@@ -71,6 +71,21 @@ export function prepare(test: Conv2dCase, dtype: "float32" | "float16" = "float3
 
 export type Prepared = ReturnType<typeof prepare>;
 
+/** A case and what the reference says of it, computed when the first of several tests asks for it. */
+export function preparedOnce(
+  test: Conv2dCase,
+  reference: (p: Prepared) => Reference,
+): () => { readonly p: Prepared; readonly want: Reference } {
+  let known: { p: Prepared; want: Reference } | undefined;
+  return () => {
+    if (!known) {
+      const p = prepare(test);
+      known = { p, want: reference(p) };
+    }
+    return known;
+  };
+}
+
 /** Uploads what is given, biases as float32 and all else as the case says, runs, releases. */
 async function withTensors(
   device: Device,
