@@ -1,6 +1,5 @@
 /** Our engine under measurement: refuses what cannot run before anything does, verifies, then times. */
 import { totalmem } from "node:os";
-import { setTimeout } from "node:timers/promises";
 import type { Context, Dispatch } from "../src/gpu/context.ts";
 import type { Device } from "../src/gpu/device.ts";
 import type { Program } from "../src/gpu/program.ts";
@@ -252,8 +251,8 @@ export function timePrograms(
       },
       effort,
     );
-  return sample(async (expectedMs) => {
-    const dispatches = await next().time(expectedMs);
+  return sample(async () => {
+    const dispatches = await next().time();
     const ms = dispatches.reduce((sum, { ms }) => sum + ms, 0);
     return ms > 0 ? ms : undefined; // the GPU's clock has wrapped
   }, effort);
@@ -261,38 +260,31 @@ export function timePrograms(
 
 /** Times what `submit` queues, by the clock, several at a time where one is short. A sample is the time of one. */
 function timeByClock(device: Device, submit: () => void, effort: Effort): Promise<number[]> {
-  return sample(async (expectedMs) => {
-    const wanted = expectedMs > 0 ? Math.ceil(SAMPLE_MS / expectedMs) : 1;
+  return sample(async (shortestMs) => {
+    const wanted = shortestMs > 0 ? Math.ceil(SAMPLE_MS / shortestMs) : 1;
     const runs = Math.min(MOST_RUNS, wanted);
     const started = performance.now();
     for (let i = 0; i < runs; i++) submit();
-    const slept = 0.8 * expectedMs * runs;
-    if (slept > 4) await setTimeout(slept);
-    const woken = performance.now();
     await device.finish();
-    const done = performance.now();
-    // Done before the host looked: the time measured is that of the sleep. Look earlier the next time.
-    if (slept > 4 && done - woken < 0.02 * slept) return undefined;
-    return (done - started) / runs;
+    return (performance.now() - started) / runs;
   }, effort);
 }
 
 /**
  * Warms up, then takes samples until their number or the time is reached.
- * @param run resolves with the time of one run, or with nothing where it could not be told
+ * @param run is given the least time of a run so far, 0 at first; resolves with the time of one run, or with nothing where
+ * it could not be told
  */
 async function sample(
-  run: (expectedMs: number) => Promise<number | undefined>,
+  run: (shortestMs: number) => Promise<number | undefined>,
   { seconds, samples }: Effort,
 ): Promise<number[]> {
   const started = performance.now();
   const elapsedMs = () => performance.now() - started;
-  // The host sleeps meanwhile, for its polling takes a core from a software adapter: predicted from the shortest run.
-  let expectedMs = 0;
+  let shortestMs = 0;
   const take = async (): Promise<number | undefined> => {
-    const ms = await run(expectedMs);
-    if (ms === undefined) expectedMs *= 0.7;
-    else expectedMs = expectedMs > 0 ? Math.min(expectedMs, ms) : ms;
+    const ms = await run(shortestMs);
+    if (ms !== undefined) shortestMs = shortestMs > 0 ? Math.min(shortestMs, ms) : ms;
     return ms;
   };
   // The run that was verified has compiled the shaders; another one tells how long a run takes.
@@ -311,7 +303,7 @@ async function sample(
     if (ms !== undefined) {
       samplesMs.push(ms);
       missed = 0;
-    } else if (++missed > 30) throw new Error("no time can be told: every run was done at once");
+    } else if (++missed > 30) throw new Error("no time can be told: the GPU's clock stands still");
   }
   return samplesMs;
 }

@@ -178,21 +178,11 @@ export class Device extends DeviceCore {
     return profiler.end();
   }
 
-  /**
-   * Resolves when all submitted work is done.
-   * @param expectedMs how long it should still take; the host sleeps through most of it, since a pending promise of
-   * Dawn's keeps a core busy that a software adapter needs.
-   */
-  async finish(expectedMs = 0): Promise<void> {
-    await this.sleepMost(expectedMs);
+  /** Waits for all work. @throws DeviceError what the device reported since it was last asked */
+  async finish(): Promise<void> {
     this.check();
-    await this.submittedWorkDone().catch(() => undefined); // lost, as settle() says
+    await this.mark().reached();
     await Promise.all(this.#reports);
     await this.settle();
-  }
-
-  /** WebGPU's `onSubmittedWorkDone()`, which a profile shows. */
-  submittedWorkDone(): Promise<undefined> {
-    return this.span("wait", "for the GPU", () => this.handle.queue.onSubmittedWorkDone());
   }
 }

@@ -2,7 +2,6 @@
  * The device without its programs: tensors in pooled buffers, compiled pipelines, uploads, reads, and its first error.
  */
 import { totalmem } from "node:os";
-import { setTimeout } from "node:timers/promises";
 import { fromFloat16, toFloat16 } from "../float16.ts";
 import { messageOf } from "../system_errors.ts";
 import {
@@ -22,6 +21,7 @@ import { DeviceError } from "./errors.ts";
 import { compilePipeline, pipelineKey, type Pipeline } from "./pipeline.ts";
 import { loadShader, type Constants, type Shader } from "./shader.ts";
 import type { SubgroupMatrix } from "./subgroup_matrix.ts";
+import { waitWithPauses } from "./wait.ts";
 
 /** Which adapter to open, and less than it offers, for tests. */
 export interface DeviceOptions extends OpenAdapterOptions {
@@ -49,7 +49,7 @@ export interface Traffic {
  * `phase` is what the caller of `device.span` wants to see as one.
  */
 export type HostKind =
-  "encode" | "submit" | "upload" | "record" | "compile" | "read" | "wait" | "sleep" | "phase";
+  "encode" | "submit" | "upload" | "record" | "compile" | "read" | "wait" | "phase";
 
 /** Is told what the device does: a profile, while one is taken. */
 export interface Observer {
@@ -237,17 +237,16 @@ export class DeviceCore implements Capabilities {
   /**
    * Waits for all work and copies a tensor to the host. Large tensors come in pieces, so that the staging memory
    * stays small.
-   * @param expectedMs how long the queued work should still take; the host sleeps through most of it.
    * @throws DeviceError what the device reported since it was last asked
    */
-  async read(tensor: Tensor, expectedMs = 0): Promise<TypedArray> {
+  async read(tensor: Tensor): Promise<TypedArray> {
     this.check();
     this.#reads++;
     const bytes = sizeBytes(tensor);
-    return this.span("read", tensor.label, () => this.#read(tensor, bytes, expectedMs), bytes);
+    return this.span("read", tensor.label, () => this.#read(tensor, bytes), bytes);
   }
 
-  async #read(tensor: Tensor, bytes: number, expectedMs: number): Promise<TypedArray> {
+  async #read(tensor: Tensor, bytes: number): Promise<TypedArray> {
     const result = new Uint8Array(bytes);
     const PIECE = 64 * 1024 * 1024;
     for (let start = 0; start < bytes; start += PIECE) {
@@ -256,7 +255,6 @@ export class DeviceCore implements Capabilities {
       this.#submitCopy(`read ${tensor.label}`, size, (encoder) => {
         encoder.copyBufferToBuffer(tensor.buffer, tensor.offsetBytes + start, staging, 0, size);
       });
-      if (start === 0) await this.sleepMost(expectedMs);
       await this.#collect(staging, result.subarray(start, start + size));
     }
     return typedView(result, tensor.dtype, elementCount(tensor.shape));
@@ -284,8 +282,8 @@ export class DeviceCore implements Capabilities {
   }
 
   /** `read` for float32 and float16 tensors. */
-  async readFloats(tensor: Tensor, expectedMs = 0): Promise<Float32Array> {
-    const values = await this.read(tensor, expectedMs);
+  async readFloats(tensor: Tensor): Promise<Float32Array> {
+    const values = await this.read(tensor);
     if (values instanceof Uint16Array) return fromFloat16(values);
     if (!(values instanceof Float32Array))
       throw new DeviceError(`readFloats "${tensor.label}": it holds ${tensor.dtype}`, "validation");
@@ -295,7 +293,7 @@ export class DeviceCore implements Capabilities {
   /** Waits for what was copied into a staging buffer, copies it on into `result` and gives the buffer back. */
   async #collect(staging: GPUBuffer, result: Uint8Array): Promise<void> {
     try {
-      await staging.mapAsync(GPUMapMode.READ, 0, result.length);
+      await this.waitFor(staging.mapAsync(GPUMapMode.READ, 0, result.length));
     } catch (cause) {
       this.check(); // knows more than the buffer does
       throw new DeviceError(`read: the device gave nothing back: ${messageOf(cause)}`, "lost", {
@@ -381,14 +379,23 @@ export class DeviceCore implements Capabilities {
     this.check();
   }
 
-  /** Leaves the cores alone for so long, which a profile shows. */
-  sleep(ms: number): Promise<void> {
-    return this.span("sleep", "host asleep", () => setTimeout(ms));
+  /**
+   * Marks where the queue has come to; `reached()` waits until all that was submitted before is done. The two are apart
+   * so that a training loop can go on submitting in between. Of a device that is lost, `check()` says so.
+   */
+  mark(): { reached: () => Promise<void> } {
+    const done = this.handle.queue.onSubmittedWorkDone().catch(() => undefined);
+    return {
+      reached: () =>
+        this.span("wait", "for the GPU", async () => {
+          await this.waitFor(done);
+        }),
+    };
   }
 
-  /** Sleeps through nine tenths of a wait that is long enough for the timer to be worth it. */
-  protected async sleepMost(expectedMs: number): Promise<void> {
-    if (expectedMs > 4) await this.sleep(expectedMs * 0.9);
+  /** Waits for a promise of Dawn's and leaves a software adapter its cores. */
+  protected waitFor<T>(promise: Promise<T>): Promise<T> {
+    return this.summary.software ? waitWithPauses(promise) : promise;
   }
 
   memory(): MemoryUse {

@@ -153,10 +153,9 @@ export class Program {
 
   /**
    * Runs once with every dispatch in a pass of its own and returns their GPU times.
-   * @param expectedMs how long it should take; the host sleeps through most of it (see `Device.read`)
    * @throws DeviceError when the adapter has no timestamp queries
    */
-  async time(expectedMs = 0): Promise<DispatchTime[]> {
+  async time(): Promise<DispatchTime[]> {
     this.expectAlive();
     this.#device.check();
     const { handle } = this.#device;
@@ -176,7 +175,7 @@ export class Program {
       pass.end();
     }
     handle.queue.submit([encoder.finish()]);
-    const ms = durationsMs(await timestamps.read(expectedMs), intervals);
+    const ms = durationsMs(await timestamps.read(), intervals);
     return this.dispatches.map(({ label, shader }, i) => ({ label, shader, ms: ms[i] ?? 0 }));
   }
 

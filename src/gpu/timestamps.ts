@@ -75,10 +75,9 @@ export class Timestamps {
 
   /**
    * Waits for all passes, and frees the query sets.
-   * @param expectedMs how long they should still take (see `Device.read`)
    * @returns nanoseconds on the GPU's clock, 0 where no pass wrote any
    */
-  async read(expectedMs = 0): Promise<BigUint64Array> {
+  async read(): Promise<BigUint64Array> {
     if (this.#used === 0) return new BigUint64Array(0);
     const { handle } = this.#device;
     const buffer = handle.createBuffer({
@@ -100,7 +99,7 @@ export class Timestamps {
       label: "timestamps",
     };
     try {
-      const words = await this.#device.read(timestamps, expectedMs);
+      const words = await this.#device.read(timestamps);
       return new BigUint64Array(words.buffer as ArrayBuffer, 0, this.#used);
     } finally {
       buffer.destroy();

@@ -247,7 +247,7 @@ async function withOperation<T>(
       setting.record(ctx, a, b, y, algorithm);
     });
     try {
-      return await work(setting, { a, b, y }, (expectedMs) => runMs(device, program, expectedMs));
+      return await work(setting, { a, b, y }, () => runMs(device, program));
     } finally {
       program.destroy();
     }
@@ -258,12 +258,11 @@ async function withOperation<T>(
 }
 
 /** One run in milliseconds: the GPU's where it has timestamps, else the clock's around it. */
-async function runMs(device: Device, program: Program, expectedMs: number): Promise<number> {
+async function runMs(device: Device, program: Program): Promise<number> {
   if (device.handle.features.has("timestamp-query")) {
-    const times = await program.time(expectedMs);
+    const times = await program.time();
     return times.reduce((sum, { ms }) => sum + ms, 0);
   }
-  // No sleep, which would count: a first run that compiled for seconds would be the measure of all others.
   const started = performance.now();
   device.submit(program);
   await device.finish();
@@ -271,7 +270,7 @@ async function runMs(device: Device, program: Program, expectedMs: number): Prom
 }
 
 /** Runs once and returns the milliseconds that it took. */
-type Runner = (expectedMs: number) => Promise<number>;
+type Runner = () => Promise<number>;
 
 function timeOf(
   device: Device,
@@ -280,16 +279,13 @@ function timeOf(
   samples: number,
 ): Promise<number> {
   return withOperation(device, operation, algorithm, async (_setting, _tensors, run) => {
-    let expected = await run(0); // the first one compiles on some adapters
+    await run(); // the first one compiles on some adapters
     const times: number[] = [];
     const started = performance.now();
     while (times.length < samples || (samples > 1 && performance.now() - started < BUDGET_MS)) {
-      const ms = await run(expected);
+      const ms = await run();
       // 0 where the GPU's clock has wrapped.
-      if (ms > 0) {
-        expected = ms;
-        times.push(ms);
-      }
+      if (ms > 0) times.push(ms);
       // Seconds each: three say enough. None by then: this clock stands still.
       const enough = times.length >= 3 || times.length === 0;
       if (enough && performance.now() - started > 20 * BUDGET_MS) break;
@@ -305,7 +301,7 @@ function faultOf(
   algorithm: string,
 ): Promise<string | undefined> {
   return withOperation(device, operation, algorithm, async (setting, { y }, run) => {
-    await run(0);
+    await run();
     const got = await device.readFloats(y);
     const exact = operation.dtype === "float16" ? roundToFloat16 : (values: Float32Array) => values;
     const [a, b] = [exact(operand(setting.a, "a")), exact(operand(setting.b, "b"))];

@@ -320,7 +320,6 @@ const REASONS: readonly (readonly [HostKind, string])[] = [
   ["submit", "the host submits"],
   ["compile", "a shader is compiled"],
   ["record", "a program is recorded"],
-  ["sleep", "the host sleeps longer than the GPU works"],
   ["read", "a result is on its way to the host"],
   ["wait", "the host has yet to hear that the GPU is done"],
 ];

@@ -54,7 +54,6 @@ const HOST_COLOURS: Readonly<Record<HostKind, string>> = {
   compile: "#7d6bb0",
   read: "#8fbf9f",
   wait: "#dfe3e6",
-  sleep: "#eef0f2",
   phase: "#c8d3dd",
 };
 
@@ -121,7 +120,7 @@ function hostLanes(host: readonly HostSpan[]): Lane[] {
       }));
   return [
     { name: "host calls", bars: bars(["upload", "encode", "submit"]) },
-    { name: "host waits", bars: bars(["sleep", "wait", "read", "record", "compile"]) },
+    { name: "host waits", bars: bars(["wait", "read", "record", "compile"]) },
   ];
 }
 

@@ -69,7 +69,7 @@ export function traceOf(
 ): Trace {
   const ofKinds = (kinds: readonly HostKind[]) =>
     recording.host.filter(({ kind }) => kinds.includes(kind));
-  const waits: HostKind[] = ["read", "wait", "sleep", "record"];
+  const waits: HostKind[] = ["read", "wait", "record"];
   const tracks = [
     ...hostTracks("phases", ofKinds(["phase"])),
     { name: "calls", events: [...ofKinds(CALLS).map(hostEvent), ...encodings(recording)] },

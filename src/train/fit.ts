@@ -179,7 +179,7 @@ class Run {
       const parts = this.#parts(state.stepInEpoch);
       for (const [index, part] of parts.entries()) {
         const batch = this.#batch(order, state.stepInEpoch, part);
-        await this.#pace.submit(part.count, () => {
+        await this.#pace.submit(() => {
           this.#training.submit(batch, this.#stepWords(state.step, index), part);
         });
         this.#submitted = state.step * this.#accumulateSteps + index + 1;
@@ -192,7 +192,7 @@ class Run {
       state.step++;
       state.stepInEpoch++;
     }
-    await this.#pace.drain();
+    await this.#model.device.finish();
     await pending?.();
     if (this.#submitted > this.#unread) await this.#queueLogRead(elapsed)();
     state.seconds = elapsed();
@@ -283,7 +283,7 @@ class Run {
 
   /** Names the layer where a value first was not finite. The weights are still those of before that step. */
   async #fail(badBatch: number): Promise<never> {
-    await this.#pace.drain();
+    await this.#model.device.finish();
     const { epoch, step, stepInEpoch } = this.#state;
     const order = new Random(this.#options.seed, "shuffle", epoch).permutation(this.#set.count);
     const badStep = Math.floor(badBatch / this.#accumulateSteps);

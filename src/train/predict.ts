@@ -79,7 +79,7 @@ export async function predictUploaded(
     for (let start = 0; start < count; start += n) {
       const rows = Math.min(n, count - start);
       let next: { start: number; finish: () => Promise<ArrayLike<number>> } | undefined;
-      await pace.submit(rows, () => {
+      await pace.submit(() => {
         device.write(
           slice(indices, 0, rows),
           Uint32Array.from({ length: rows }, (_, i) => start + i),
@@ -91,7 +91,7 @@ export async function predictUploaded(
       pending = next;
       onProgress?.(start + rows, count);
     }
-    await pace.drain();
+    await device.finish();
     await collect();
   } finally {
     if (tail !== whole) tail.destroy();

@@ -17,7 +17,7 @@ describe("analyseProfile", () => {
   it("says why the GPU was idle, moment by moment", () => {
     const idle = Object.fromEntries(profile.idle.map(({ reason, ms }) => [reason, ms]));
     expect(idle).to.deep.equal({
-      "the host sleeps longer than the GPU works": 8, // 20 to 28
+      "a result is on its way to the host": 8, // 20 to 28
       "the host computes (batches, callbacks)": 2, // 28 to 30
       "the host encodes": 2, // 10 to 11, 30 to 31
       "the host submits": 2,

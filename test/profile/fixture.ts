@@ -44,7 +44,7 @@ const gpu = (submission: number, dispatch: number, startMs: number, endMs: numbe
 
 /**
  * Step 0 is encoded at 10, runs from 12 to 20; step 1 is encoded at 30, runs from 32 to 40, and all is done at 41.
- * Between them the host sleeps until 28, then computes until 30.
+ * Between them the host reads until 28, then computes until 30.
  */
 export const RECORDING: Recording = {
   startedAt: "2026-01-02T03:04:05.000Z",
@@ -54,7 +54,7 @@ export const RECORDING: Recording = {
     host("upload", 9.5, 9.75),
     host("encode", 10, 11),
     host("submit", 11, 12),
-    host("sleep", 12, 28),
+    host("read", 12, 28),
     host("encode", 30, 31),
     host("submit", 31, 32),
     host("wait", 32, 41),
