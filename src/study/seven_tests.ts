@@ -125,8 +125,9 @@ export async function pretrain(
   if (done) return done;
   const set = sources[which];
   const phase = pretrainingPhase(which);
+  const epochs = settings.pretrainEpochs[which];
   study.onPhase?.(
-    `${phase} (${set.name}, ${set.count} images, ${settings.pretrainEpochs[which]} epochs)`,
+    `${phase} (${set.name}, ${set.count} images, ${epochs} ${epochs === 1 ? "epoch" : "epochs"})`,
   );
   const model = new Sequential(settings.network);
   model.replaceHead(set.classes.length);
