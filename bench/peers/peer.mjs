@@ -3,6 +3,7 @@
  * Plain JavaScript without the project's own modules: a peer's process holds nothing but the engine that it times.
  */
 import { performance } from "node:perf_hooks";
+import { setImmediate } from "node:timers/promises";
 import { createInterface } from "node:readline";
 
 /** Long enough that waiting for the device, a fraction of a millisecond, does not show in a sample. */
@@ -53,46 +54,31 @@ async function time(engine, { id, task, effort, at }) {
 async function sample({ run, wait, outputBytes = 0 }, { seconds, samples }) {
   const most = Math.min(MOST_RUNS, Math.floor(MOST_PENDING_BYTES / Math.max(outputBytes, 1)));
   let runs = 1;
-  const take = async (expectedMs) => {
+  const take = async () => {
     const started = performance.now();
-    asleepUntil = started + SLEPT * expectedMs;
     for (let i = 0; i < runs; i++) await run();
     await wait();
-    asleepUntil = 0;
     return performance.now() - started;
   };
-  let expectedMs = await take(0);
-  /** The next sample; one that the sleep may have prolonged is taken again. */
-  const next = async () => {
-    for (;;) {
-      const ms = await take(expectedMs);
-      const overslept = ms > 4 && ms < 1.2 * SLEPT * expectedMs;
-      expectedMs = overslept ? 0.5 * expectedMs : Math.min(expectedMs, ms);
-      if (!overslept) return ms;
-    }
-  };
-  const first = await next();
-  if (first > 1000 * seconds) return [first];
-  while (expectedMs < SAMPLE_MS && 2 * runs <= most) {
+  let ms = await take();
+  if (ms < 1000 * seconds) ms = await take(); // the first may have compiled
+  if (ms > 1000 * seconds) return [ms];
+  while (ms < SAMPLE_MS && 2 * runs <= most) {
     runs *= 2;
-    expectedMs = await take(0);
+    ms = await take();
   }
   const times = [];
   const started = performance.now();
   const late = () => performance.now() - started > 1000 * seconds;
   while (times.length < LEAST_SAMPLES || (times.length < samples && !late()))
-    times.push((await next()) / runs);
+    times.push((await take()) / runs);
   return times;
 }
-
-/** The part of an expected time that the host sleeps through, see openDawn. */
-const SLEPT = 0.7;
-let asleepUntil = 0;
 
 /**
  * Puts Dawn where a browser has it, for engines written for browsers, on the adapter that the parent names.
  * While a promise of Dawn's is pending, its Node bindings poll without a pause, which takes a core from a software
- * adapter. tuningfork sleeps through most of each wait; here the same is done to the waits of these engines.
+ * adapter. tuningfork stops the thread between the polls (src/gpu/wait.ts); the waits of these engines get the same.
  */
 export async function openDawn() {
   const { create, globals } = await import("webgpu");
@@ -106,20 +92,34 @@ export async function openDawn() {
     value: { gpu, userAgent: "node", hardwareConcurrency: 1 },
     configurable: true,
   });
-  const slept = (native) =>
-    async function (...args) {
-      const ms = asleepUntil - performance.now();
-      if (ms > 4) await new Promise((resolve) => setTimeout(resolve, ms));
-      return native.apply(this, args);
-    };
-  for (const [type, method] of [
-    [globalThis.GPUBuffer, "mapAsync"],
-    [globalThis.GPUQueue, "onSubmittedWorkDone"],
-  ])
-    type.prototype[method] = slept(type.prototype[method]);
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new Error(`Dawn has no adapter ${name ?? ""}`);
+  if (adapter.info.isFallbackAdapter)
+    for (const [type, method] of [
+      [globalThis.GPUBuffer, "mapAsync"],
+      [globalThis.GPUQueue, "onSubmittedWorkDone"],
+    ]) {
+      const native = type.prototype[method];
+      type.prototype[method] = function (...args) {
+        return waitWithPauses(native.apply(this, args));
+      };
+    }
   return adapter.info.description;
+}
+
+/** Waits for a promise of Dawn's, as src/gpu/wait.ts does. */
+async function waitWithPauses(promise) {
+  const unchanging = new Int32Array(new SharedArrayBuffer(4));
+  let settled = false;
+  const settle = () => (settled = true);
+  promise.then(settle, settle);
+  const started = performance.now();
+  await setImmediate();
+  while (!settled) {
+    Atomics.wait(unchanging, 0, 0, Math.min(2, 0.02 * (performance.now() - started)));
+    await setImmediate();
+  }
+  return promise;
 }
 
 /** Collects a device's errors, which WebGPU only reports; an engine that goes on regardless answers garbage. */
