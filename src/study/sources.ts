@@ -184,9 +184,12 @@ function firstImages(set: ImageSet, count: number): ImageSet {
 
 function loadSimulated(
   settings: StudySettings,
-  { seed, onProgress }: SourceOptions,
+  { data, seed, onProgress }: SourceOptions,
 ): Promise<Galaxies> {
   const { size } = settings;
+  const missing = (["gz1", "gz2"] as const).filter(
+    (name) => locateDataSet(name, { data }) === undefined,
+  );
   const draw = (survey: "na10" | "efigi", count: number, drawSize: number, drawSeed: number) =>
     simulateSurvey({
       survey,
@@ -212,7 +215,9 @@ function loadSimulated(
       "Two simulated surveys that differ in scale, seeing, noise and colour stand for EFIGI (target) and Nair & Abraham 2010 (similar).",
     ],
     warnings: [
-      "no galaxy images are here, so the galaxies are SIMULATED; real ones: tuningfork data fetch gz1, tuningfork data fetch gz2",
+      missing.length > 0
+        ? `the galaxies are SIMULATED; real ones: ${missing.map((name) => `tuningfork data fetch ${name}`).join(", ")}`
+        : "the galaxies are SIMULATED; real ones are here: --data-set real",
     ],
   });
 }
