@@ -19,6 +19,7 @@ import { record, type Program } from "./program.ts";
 import {
   findSubgroupMatrix,
   multipliesRightly,
+  subgroupMatricesAllowed,
   SUBGROUP_MATRIX,
   type SubgroupMatrix,
 } from "./subgroup_matrix.ts";
@@ -49,7 +50,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const requiredLimits: Record<string, number> = {};
   for (const limit of WANTED_LIMITS) requiredLimits[limit] = adapter.limits[limit];
   const requiredFeatures: string[] = WANTED_FEATURES.filter((name) => adapter.features.has(name));
-  const matrix = findSubgroupMatrix(adapter);
+  const allowed = subgroupMatricesAllowed(process.env["TUNINGFORK_SUBGROUP_MATRIX"]);
+  const matrix = allowed ? findSubgroupMatrix(adapter) : undefined;
   if (matrix) requiredFeatures.push(SUBGROUP_MATRIX);
   const handle = await adapter
     .requestDevice({
@@ -65,6 +67,12 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       );
     });
   const matrixWorks = matrix && (await multipliesRightly(handle, matrix));
+  const lost = await Promise.race([handle.lost, Promise.resolve(undefined)]);
+  if (lost)
+    throw new DeviceError(
+      `device: ${opened.summary.description} was lost while its subgroup matrices were checked: ${lost.message}; set TUNINGFORK_SUBGROUP_MATRIX=off to do without them`,
+      "lost",
+    );
   const device = new Device(opened, handle, options, debug, matrixWorks ? matrix : undefined);
   printDevice(debug, device);
   return device;

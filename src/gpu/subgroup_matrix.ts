@@ -2,6 +2,7 @@
  * Subgroup matrices: which ones an adapter multiplies in hardware (tensor cores). Dawn has them as an experiment that
  * follows a draft, https://github.com/gpuweb/gpuweb/blob/main/proposals/subgroup-matrix.md
  */
+import { DeviceError } from "./errors.ts";
 import { compilePipeline } from "./pipeline.ts";
 import { loadShader, type Constants } from "./shader.ts";
 
@@ -37,6 +38,15 @@ export interface MatrixAdapter {
     readonly subgroupMaxSize?: number;
     readonly subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig>;
   };
+}
+
+/** `TUNINGFORK_SUBGROUP_MATRIX`: a driver may crash on what is an experiment of Dawn's; all else works without it. */
+export function subgroupMatricesAllowed(value = "on"): boolean {
+  if (value === "on" || value === "off") return value === "on";
+  throw new DeviceError(
+    `TUNINGFORK_SUBGROUP_MATRIX: expected on or off, got "${value}"; set one of them, or unset it`,
+    "validation",
+  );
 }
 
 /**

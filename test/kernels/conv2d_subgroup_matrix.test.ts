@@ -7,6 +7,7 @@ import {
   findSubgroupMatrix,
   multipliesRightly,
   SUBGROUP_MATRIX,
+  subgroupMatricesAllowed,
 } from "../../src/gpu/subgroup_matrix.ts";
 import { conv2dGeometry } from "../../src/geometry.ts";
 import {
@@ -283,5 +284,18 @@ describe("findSubgroupMatrix", () => {
     expect(findSubgroupMatrix(adapter(nvidia, { min: 128, max: 128 }))).to.equal(undefined);
     for (const missing of [SUBGROUP_MATRIX, "subgroups", "shader-f16"])
       expect(findSubgroupMatrix(adapter(nvidia, { missing }))).to.equal(undefined);
+  });
+});
+
+describe("TUNINGFORK_SUBGROUP_MATRIX", () => {
+  it("leaves subgroup matrices alone when off, and refuses what it does not know", () => {
+    expect([undefined, "on", "off"].map((value) => subgroupMatricesAllowed(value))).to.deep.equal([
+      true,
+      true,
+      false,
+    ]);
+    expect(() => subgroupMatricesAllowed("0")).to.throw(
+      'TUNINGFORK_SUBGROUP_MATRIX: expected on or off, got "0"; set one of them, or unset it',
+    );
   });
 });
