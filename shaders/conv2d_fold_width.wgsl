@@ -1,20 +1,18 @@
 // Adds up what the taps of a filter row give to each input pixel: y[row,iw,ci] = sum over kw of x[row,ow,kw,ci], where
 // iw = ow * strideW - padLeft + kw * dilationW. The reverse of conv2d_unfold_width.wgsl, for the input gradient of
 // convolutions with few input channels.
-// x: [rows,outW,xC] with kw and ci together as its first kW * inC channels, y: [rows,inW,inC]; rows = n * inH.
+// x: [rows,outW,xC] with kw and ci together as its first K_W * IN_C channels, y: [rows,inW,IN_C]; rows = n * inH.
 // Stored is f32 or f16; x and all sums are f32. One invocation computes one pixel of y. Writes y (=).
 // lib: index
 
 override WG_SIZE: u32 = 64;
+override STRIDE_W: i32 = 1;
 
 struct Params {
   rows: i32,
   inW: i32,
-  inC: i32,
-  kW: i32,
   outW: i32,
   xC: i32,
-  strideW: i32,
   dilationW: i32,
   padLeft: i32,
 }
@@ -37,18 +35,18 @@ fn main(
   let row = pixel / p.inW;
   let iw = pixel % p.inW;
   var acc = vec3f();
-  for (var kw = 0; kw < p.kW; kw++) {
-    let reached = iw + p.padLeft - kw * p.dilationW;
-    let ow = reached / p.strideW;
-    if (reached < 0 || reached % p.strideW != 0 || ow >= p.outW) {
-      continue;
-    }
-    let from_tap = (row * p.outW + ow) * p.xC + kw * p.inC;
-    for (var ci = 0; ci < p.inC; ci++) {
-      acc[ci] += x[from_tap + ci];
-    }
+  #unroll kw K_W
+  {
+    let reached = iw + p.padLeft - $kw * p.dilationW;
+    let ow = reached / STRIDE_W;
+    let inside = reached >= 0 && reached % STRIDE_W == 0 && ow < p.outW;
+    let from_tap = select(0, (row * p.outW + ow) * p.xC + $kw * IN_C, inside);
+    #unroll ci IN_C
+    acc[$ci] += select(0.0, x[from_tap + $ci], inside);
+    #end
   }
-  for (var ci = 0; ci < p.inC; ci++) {
-    y[pixel * p.inC + ci] = Stored(acc[ci]);
-  }
+  #end
+  #unroll ci IN_C
+  y[pixel * IN_C + $ci] = Stored(acc[$ci]);
+  #end
 }

@@ -254,9 +254,9 @@ function packInput(ctx: Context, x: Tensor, g: Conv2dGeometry): Tensor {
   ctx.dispatch({
     label: `unfold ${x.label}`,
     shader: "conv2d_unfold_width",
-    constants: { WG_SIZE: 64, Stored: storedType(x) },
+    constants: { WG_SIZE: 64, K_W: kW, IN_C: inC, QUADS: yC / 4, Stored: storedType(x) },
     tensors: [x, packed],
-    params: { rows, inW, inC, kW, outW, yC, strideW, dilationW, padLeft },
+    params: { rows, inW, outW, strideW, dilationW, padLeft },
     workgroups: grid1d(ctx.device, ceilDiv(rows * outW, 64)),
   });
   return packed;
@@ -269,9 +269,9 @@ function fold(ctx: Context, taps: Tensor, g: Conv2dGeometry, dx: Tensor): void {
   ctx.dispatch({
     label: `fold ${dx.label}`,
     shader: "conv2d_fold_width",
-    constants: { WG_SIZE: 64, Stored: storedType(dx) },
+    constants: { WG_SIZE: 64, K_W: kW, IN_C: inC, STRIDE_W: strideW, Stored: storedType(dx) },
     tensors: [taps, dx],
-    params: { rows, inW, inC, kW, outW, xC: taps.shape[3] ?? 0, strideW, dilationW, padLeft },
+    params: { rows, inW, outW, xC: taps.shape[3] ?? 0, dilationW, padLeft },
     workgroups: grid1d(ctx.device, ceilDiv(rows * inW, 64)),
   });
 }
