@@ -34,10 +34,12 @@ export function cacheFolder(): string {
 export function dataRoots({ data }: LocateOptions = {}): DataRoot[] {
   const roots: DataRoot[] = [];
   const named = (folder: string, reason: string): void => {
-    if (!isFolder(folder))
+    if (!isFolder(folder)) {
+      const what = existsSync(folder) ? "a file" : "a folder that does not exist";
       throw new Error(
-        `data: ${reason} names a folder that does not exist: ${path.resolve(folder)}; give one that holds data sets, or leave it out`,
+        `data: ${reason} names ${what}: ${path.resolve(folder)}; give a folder that holds data sets, or leave it out`,
       );
+    }
     roots.push({ folder: path.resolve(folder), reason });
   };
   if (data !== undefined) named(data, "--data");

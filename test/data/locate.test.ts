@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect } from "chai";
 import { loadDataSet } from "../../src/data/load.ts";
@@ -81,8 +81,12 @@ describe("locate", () => {
     expect(() => findDataSet("na10")).to.throw("VizieR's J/ApJS/186/427");
   });
 
-  it("refuses a folder that was named and does not exist", () => {
+  it("refuses a folder that was named and is none", () => {
     addGz1(at("project/data"));
+    writeFileSync(at("a.csv"), "");
+    expect(() => findDataSet("gz1", { data: at("a.csv") })).to.throw(
+      `--data names a file: ${at("a.csv")}; give a folder`,
+    );
     expect(() => findDataSet("gz1", { data: at("nowhere") })).to.throw(
       `--data names a folder that does not exist: ${at("nowhere")}`,
     );
