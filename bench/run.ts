@@ -8,7 +8,14 @@ import { loadChoices } from "../src/nn/choices_file.ts";
 import { tuneMode } from "../src/nn/model.ts";
 import { measureCeilings } from "./ceilings.ts";
 import { CpuReference } from "./cpu.ts";
-import { PASSES, PRECISIONS, type Effort, type Engine, type PassName } from "./engine.ts";
+import {
+  PASSES,
+  PRECISIONS,
+  type Effort,
+  type Engine,
+  type Measured,
+  type PassName,
+} from "./engine.ts";
 import { Tuningfork } from "./harness.ts";
 import {
   compareRuns,
@@ -194,6 +201,36 @@ function algorithmsFor(op: OpName, algorithm: string): readonly string[] {
 
 // The run.
 
+/**
+ * Times one task by every engine that takes it: ours before, between and after the others, since a slow one takes
+ * minutes, in which the machine may become faster or slower. A row of ours is all of that together.
+ */
+export async function timeInTurn(
+  ours: Engine,
+  others: readonly Engine[],
+  task: SuiteTask,
+  effort: Effort,
+  signal: AbortSignal,
+): Promise<[string, Measured][]> {
+  const asked = others.filter((engine) => engine.takes?.(task) ?? true);
+  const share = { ...effort, seconds: effort.seconds / (1 + asked.length) };
+  let own = await ours.time(task, share);
+  if (signal.aborted && own.error !== undefined) return [];
+  const answers: [string, Measured][] = [];
+  for (const engine of asked) {
+    const answer = await engine.time(task, effort);
+    if (signal.aborted && answer.error !== undefined) break; // a peer is ended by Ctrl-C
+    answers.push([engine.name, answer]);
+    if (signal.aborted || own.error !== undefined) continue;
+    const again = await ours.time(task, share);
+    own =
+      again.error === undefined
+        ? { ...own, samplesMs: own.samplesMs.concat(again.samplesMs) }
+        : again;
+  }
+  return [[ours.name, own], ...answers];
+}
+
 async function measure(
   device: Device,
   ours: Tuningfork,
@@ -215,7 +252,6 @@ async function measure(
   );
   print(table.head);
   const effort: Effort = { seconds: options.seconds, samples: MOST_SAMPLES };
-  const engines: readonly Engine[] = [ours, ...others];
   const rows: BenchRow[] = [];
   const started = performance.now();
   for (const [done, task] of possible.entries()) {
@@ -223,13 +259,8 @@ async function measure(
     const perTask = (performance.now() - started) / 1000 / Math.max(1, done);
     const secondsLeft = done === 0 ? NaN : perTask * (possible.length - done);
     hooks.progress(done, possible.length, secondsLeft, `${caseText(task)} ${task.pass}`);
-    const measured: BenchRow[] = [];
-    for (const engine of engines) {
-      if (engine.takes?.(task) === false) continue;
-      const answer = await engine.time(task, effort);
-      if (hooks.signal.aborted && answer.error !== undefined) break; // a peer is ended by Ctrl-C
-      measured.push(rowOf(engine.name, task, answer, ceilings));
-    }
+    const answers = await timeInTurn(ours, others, task, effort, signal);
+    const measured = answers.map(([name, answer]) => rowOf(name, task, answer, ceilings));
     rows.push(...measured);
     const [own, ...rest] = measured;
     if (!own) break;

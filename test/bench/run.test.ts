@@ -5,10 +5,10 @@ import { pathToFileURL } from "node:url";
 import { expect } from "chai";
 import { measureCeilings } from "../../bench/ceilings.ts";
 import { CpuReference } from "../../bench/cpu.ts";
-import type { Work } from "../../bench/engine.ts";
+import type { Engine, Work } from "../../bench/engine.ts";
 import { Tuningfork } from "../../bench/harness.ts";
 import { readResults } from "../../bench/results.ts";
-import { bench, tasksOf, type BenchHooks, type BenchOptions } from "../../bench/run.ts";
+import { bench, tasksOf, timeInTurn, type BenchHooks, type BenchOptions } from "../../bench/run.ts";
 import { suiteCases, SUITES } from "../../bench/suites.ts";
 import { algorithmsOf, costOf, OPS, PASSES_OF, type SuiteTask } from "../../bench/work.ts";
 import { openDevice } from "../../src/gpu/device.ts";
@@ -377,5 +377,42 @@ describe("bench/run", () => {
     ).catch(String);
     expect(failure).to.match(/--json .*run\.json: cannot be written: no such file or folder/);
     expect(printed).to.deep.equal([]);
+  });
+});
+
+describe("timeInTurn", () => {
+  const task = taskOf({ op: "leaky_relu", count: 9 } as Work);
+  const signal = new AbortController().signal;
+  /** Engines that note their turns; each sample is the number of the turn. */
+  function engines(failing = "") {
+    const turns: string[] = [];
+    const engine = (name: string, takes = true): Engine => ({
+      name,
+      takes: () => takes,
+      time: () => {
+        const turn = turns.push(name);
+        const failed = { samplesMs: [], error: "wrong" };
+        return Promise.resolve(name === failing ? failed : { samplesMs: [turn], chosen: "c" });
+      },
+      close: () => Promise.resolve(),
+    });
+    const others = [engine("a"), engine("b", false), engine("c")];
+    return { turns, run: () => timeInTurn(engine("ours"), others, task, EFFORT, signal) };
+  }
+
+  it("times ours before, between and after the others, which count once", async () => {
+    const { turns, run } = engines();
+    expect(await run()).to.deep.equal([
+      ["ours", { samplesMs: [1, 3, 5], chosen: "c" }],
+      ["a", { samplesMs: [2], chosen: "c" }],
+      ["c", { samplesMs: [4], chosen: "c" }],
+    ]);
+    expect(turns).to.deep.equal(["ours", "a", "ours", "c", "ours"]);
+  });
+
+  it("asks ours no more where it failed", async () => {
+    const { turns, run } = engines("ours");
+    expect((await run())[0]).to.deep.equal(["ours", { samplesMs: [], error: "wrong" }]);
+    expect(turns).to.deep.equal(["ours", "a", "c"]);
   });
 });
