@@ -381,7 +381,7 @@ describe("bench/run", () => {
 });
 
 describe("timeInTurn", () => {
-  const task = taskOf({ op: "leaky_relu", count: 9 } as Work);
+  const task = taskOf({ op: "leaky_relu", count: 9 });
   const signal = new AbortController().signal;
   /** Engines that note their turns; each sample is the number of the turn. */
   function engines(failing = "") {
