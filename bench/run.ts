@@ -213,8 +213,7 @@ export async function timeInTurn(
   signal: AbortSignal,
 ): Promise<[string, Measured][]> {
   const asked = others.filter((engine) => engine.takes?.(task) ?? true);
-  const share = { ...effort, seconds: effort.seconds / (1 + asked.length) };
-  let own = await ours.time(task, share);
+  let own = await ours.time(task, effort);
   if (signal.aborted && own.error !== undefined) return [];
   const answers: [string, Measured][] = [];
   for (const engine of asked) {
@@ -222,7 +221,7 @@ export async function timeInTurn(
     if (signal.aborted && answer.error !== undefined) break; // a peer is ended by Ctrl-C
     answers.push([engine.name, answer]);
     if (signal.aborted || own.error !== undefined) continue;
-    const again = await ours.time(task, share);
+    const again = await ours.time(task, effort);
     own =
       again.error === undefined
         ? { ...own, samplesMs: own.samplesMs.concat(again.samplesMs) }
