@@ -15,7 +15,8 @@ import {
 import { DeviceCore, type DeviceOptions } from "./device_core.ts";
 import { DeviceError } from "./errors.ts";
 import { Profiler, type Recording } from "./profiler.ts";
-import { record, type Program } from "./program.ts";
+import type { Program } from "./program.ts";
+import { record } from "./record.ts";
 import {
   findSubgroupMatrix,
   multipliesRightly,

@@ -4,7 +4,7 @@
 import type { Context } from "../gpu/context.ts";
 import type { Device } from "../gpu/device.ts";
 import type { ScratchMemory } from "../gpu/memory_plan.ts";
-import { plannedMemory } from "../gpu/program.ts";
+import { plannedMemory } from "../gpu/record.ts";
 import { Random } from "../random.ts";
 import { elementCount, ShapeError, type Shape, type Tensor } from "../tensor.ts";
 import { Choices, operationKey, type Operation } from "../kernels/choices.ts";
