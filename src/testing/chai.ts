@@ -12,8 +12,7 @@ import { expectClose, type Tolerance } from "./close.ts";
 import type { GradientFunction } from "./function_layer.ts";
 
 declare global {
-  // Chai's types are a namespace, and a plugin adds to it.
-  // eslint-disable-next-line @typescript-eslint/no-namespace
+  // eslint-disable-next-line @typescript-eslint/no-namespace -- Chai's types are a namespace, and a plugin adds to it
   namespace Chai {
     interface Assertion {
       /**
