@@ -111,6 +111,8 @@ export interface Measured {
   readonly samplesMs: readonly number[];
   /** The algorithm that `auto` took, where the engine tells. */
   readonly chosen?: string;
+  /** Of an engine beside ours: our samples right before and right after. */
+  readonly besideMs?: readonly number[];
   /** Why there is no time: the engine failed, has no such pass or answered wrongly. */
   readonly error?: string;
 }

@@ -326,8 +326,8 @@ function lossVerifier([first, second]: readonly [number, number]): Verifier {
 export function peerSummary(rows: readonly BenchRow[], ours = "tuningfork"): string[] {
   const ratios = rows.flatMap((row) => {
     const own = rows.find((candidate) => candidate.engine === ours && isSameCase(candidate, row));
-    if (row.engine === ours || row.ms === null || !own?.ms) return [];
-    return [{ engine: row.engine, what: `${row.name} ${row.pass}`, own, ratio: row.ms / own.ms }];
+    if (row.ratio === undefined || !own?.ms) return [];
+    return [{ engine: row.engine, what: `${row.name} ${row.pass}`, own, ratio: row.ratio }];
   });
   const peers = [...new Set(ratios.map(({ engine }) => engine))].filter((name) => name !== "cpu");
   const webgpu = peers.filter((name) => name !== "torch" && name !== "unchecked");

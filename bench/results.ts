@@ -32,6 +32,8 @@ export interface BenchRow {
   readonly ceiling: number;
   readonly verified: boolean;
   readonly samples: number;
+  /** Of an engine beside ours: its median over the median of our samples right before and after it. */
+  readonly ratio?: number;
   /** The algorithm that `auto` took. */
   readonly chosen?: string;
   /** Why there is no time. */
@@ -90,10 +92,10 @@ export function rowOf(
 ): BenchRow {
   const { suite, name, work, pass, algorithm, precision } = task;
   const { flops, bytes } = costOf(work, pass, precision);
-  const { samplesMs, chosen, error } = measured;
-  const sorted = samplesMs.toSorted((a, b) => a - b);
-  const at = (quantile: number) => sorted[Math.round(quantile * (sorted.length - 1))] ?? null;
+  const { samplesMs, besideMs = [], chosen, error } = measured;
+  const at = quantiles(samplesMs);
   const ms = error === undefined ? at(0.5) : null;
+  const beside = quantiles(besideMs)(0.5);
   const rate = (count: number) => (ms === null ? null : count / ms / 1e6);
   return {
     ...{ engine, suite, name, op: work.op, pass, algorithm, precision, shape: shapeOf(work) },
@@ -105,9 +107,16 @@ export function rowOf(
     ...boundOf({ flops, bytes }, ceilings),
     verified: ms !== null,
     samples: ms === null ? 0 : samplesMs.length,
+    ...(ms !== null && beside !== null && { ratio: ms / beside }),
     ...(chosen !== undefined && { chosen }),
     ...(error !== undefined && { error }),
   };
+}
+
+/** The nearest sample to each quantile; null where there are none. */
+function quantiles(samples: readonly number[]): (quantile: number) => number | null {
+  const sorted = samples.toSorted((a, b) => a - b);
+  return (quantile) => sorted[Math.round(quantile * (sorted.length - 1))] ?? null;
 }
 
 export function contextOf(device: Device, ceilings: Ceilings): BenchContext {

@@ -203,7 +203,8 @@ function algorithmsFor(op: OpName, algorithm: string): readonly string[] {
 
 /**
  * Times one task by every engine that takes it: ours before, between and after the others, since a slow one takes
- * minutes, in which the machine may become faster or slower. A row of ours is all of that together.
+ * minutes, in which the machine may become faster or slower. A row of ours is all of that together; another engine's
+ * ratio goes by what ours took right before and after it.
  */
 export async function timeInTurn(
   ours: Engine,
@@ -213,21 +214,22 @@ export async function timeInTurn(
   signal: AbortSignal,
 ): Promise<[string, Measured][]> {
   const asked = others.filter((engine) => engine.takes?.(task) ?? true);
-  let own = await ours.time(task, effort);
-  if (signal.aborted && own.error !== undefined) return [];
+  const first = await ours.time(task, effort);
+  if (signal.aborted && first.error !== undefined) return [];
+  const turns = [first];
   const answers: [string, Measured][] = [];
   for (const engine of asked) {
+    const before = turns.length - 1;
     const answer = await engine.time(task, effort);
     if (signal.aborted && answer.error !== undefined) break; // a peer is ended by Ctrl-C
-    answers.push([engine.name, answer]);
-    if (signal.aborted || own.error !== undefined) continue;
-    const again = await ours.time(task, effort);
-    own =
-      again.error === undefined
-        ? { ...own, samplesMs: own.samplesMs.concat(again.samplesMs) }
-        : again;
+    const works = turns[before]?.error === undefined;
+    if (works && !signal.aborted) turns.push(await ours.time(task, effort));
+    const besideMs = turns.slice(before).flatMap(({ samplesMs }) => samplesMs);
+    answers.push([engine.name, { ...answer, besideMs }]);
   }
-  return [[ours.name, own], ...answers];
+  const failed = turns.find(({ error }) => error !== undefined);
+  const samplesMs = turns.flatMap((turn) => turn.samplesMs);
+  return [[ours.name, failed ?? { ...first, samplesMs }], ...answers];
 }
 
 async function measure(

@@ -59,7 +59,7 @@ export class Table {
     for (const other of others)
       cells.push(
         other ? (other.ms === null ? "FAILED" : digits(other.ms)) : "",
-        typeof other?.ms === "number" ? `${rate(other.ms / row.ms)}x` : "",
+        other?.ratio === undefined ? "" : `${rate(other.ratio)}x`,
       );
     const line = this.#line(caseText(task), task.pass, algorithm, cells);
     return wide ? coloured(line, "yellow") : line;
@@ -83,7 +83,7 @@ export class Table {
       ...this.#others.map((name) =>
         name === "cpu"
           ? "cpu: the reference, TypeScript in float64 on one thread, one image times n; ratio: cpu time over ours"
-          : `${name}: ratio: its time over ours`,
+          : `${name}: ratio: its time over ours right before and after`,
       ),
     ];
   }

@@ -168,17 +168,18 @@ describe("peers", () => {
   });
 
   it("are summed up as parts of our time, with why one failed", () => {
-    const row = (engine: string, pass: string, ms: number | null, error?: string) =>
+    const row = (engine: string, pass: string, ratio?: number, error?: string) =>
       ({
-        ...{ engine, suite: "paper", name: "conv1", op: "conv2d", pass, ms },
-        ...{ algorithm: "auto", precision: "float32", ...(error && { error }) },
+        ...{ engine, suite: "paper", name: "conv1", op: "conv2d", pass },
+        ...{ ms: error ? null : 10, algorithm: "auto", precision: "float32" },
+        ...(ratio !== undefined && { ratio }),
+        ...(error && { error }),
       }) as BenchRow;
     const rows = [
-      ...[row("tuningfork", "forward", 10), row("jax", "forward", 40), row("torch", "forward", 5)],
-      row("tfjs", "forward", null, "wrong at [0]"),
-      ...[row("tuningfork", "inputGrad", 10), row("jax", "inputGrad", 90)],
-      row("tfjs", "inputGrad", 30),
-      row("tuningfork", "weightGrad", 10),
+      ...[row("tuningfork", "forward"), row("jax", "forward", 4), row("torch", "forward", 0.5)],
+      row("tfjs", "forward", undefined, "wrong at [0]"),
+      ...[row("tuningfork", "inputGrad"), row("jax", "inputGrad", 9), row("tfjs", "inputGrad", 3)],
+      row("tuningfork", "weightGrad"),
     ];
     expect(peerSummary(rows)).to.deep.equal([
       "jax: 6.00x our time, geometric mean of 2; least 4.00x, conv1 forward",

@@ -404,8 +404,8 @@ describe("timeInTurn", () => {
     const { turns, run } = engines();
     expect(await run()).to.deep.equal([
       ["ours", { samplesMs: [1, 3, 5], chosen: "c" }],
-      ["a", { samplesMs: [2], chosen: "c" }],
-      ["c", { samplesMs: [4], chosen: "c" }],
+      ["a", { samplesMs: [2], chosen: "c", besideMs: [1, 3] }],
+      ["c", { samplesMs: [4], chosen: "c", besideMs: [3, 5] }],
     ]);
     expect(turns).to.deep.equal(["ours", "a", "ours", "c", "ours"]);
   });
