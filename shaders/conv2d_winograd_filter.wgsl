@@ -1,10 +1,9 @@
 // Winograd convolution, filter transform: u = G g G^T for each filter g of KERNEL x KERNEL taps.
 // With FLIP, for the input gradient, the filter turned by 180 degrees is transformed.
-// w: [KERNEL,KERNEL,inC,wC] HWIO, u: [IN_TILE * IN_TILE][uRows,uC] with rows for inC and `uPoint` from one of the points to
-// the next; output channels are counted in Values. u holds zeros past inC and wC. One invocation computes one Value of
-// filters. Writes u (=).
+// w: [KERNEL,KERNEL,inC,outC] HWIO, u: [IN_TILE * IN_TILE][uRows,uC] with rows for inC and `uPoint` from one of the points to
+// the next. u holds zeros past inC and outC. One invocation transforms one filter. Writes u (=).
 // lib/winograd.wgsl has the matrices.
-// Constants: Value (f32 or vec4f), Stored (the same as w lies in memory, perhaps f16 or vec4h), KERNEL, IN_TILE.
+// Constants: Stored (f32 or f16, of w), KERNEL, IN_TILE.
 // lib: index, winograd
 
 override WG_SIZE: u32 = 64;
@@ -12,14 +11,14 @@ override FLIP: bool = false;
 
 struct Params {
   inC: i32,
-  wC: i32,
+  outC: i32,
   uRows: i32,
   uC: i32,
   uPoint: i32,
 }
 
 @group(0) @binding(0) var<storage, read> w: array<Stored>;
-@group(0) @binding(1) var<storage, read_write> u: array<Value>;
+@group(0) @binding(1) var<storage, read_write> u: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
@@ -35,18 +34,18 @@ fn main(
   }
   let ci = i / p.uC;
   let co = i % p.uC;
-  let inside = ci < p.inC && co < p.wC;
+  let inside = ci < p.inC && co < p.outC;
   // Tap (kh, kw) lies at start + (KERNEL * kh + kw) * step.
-  let filters = p.inC * p.wC;
+  let filters = p.inC * p.outC;
   let step = select(filters, -filters, FLIP);
-  let start = select(0, ci * p.wC + co, inside) + select(0, (KERNEL * KERNEL - 1) * filters, FLIP);
+  let start = select(0, ci * p.outC + co, inside) + select(0, (KERNEL * KERNEL - 1) * filters, FLIP);
 
   var t: array<Line, KERNEL>; // the columns of G g
   #unroll s KERNEL
   {
     var column: Line;
     #unroll r KERNEL
-    column[$r] = select(Value(), Value(w[start + (KERNEL * $r + $s) * step]), inside);
+    column[$r] = select(0.0, f32(w[start + (KERNEL * $r + $s) * step]), inside);
     #end
     t[$s] = scale(evaluate(column, KERNEL));
   }

@@ -1,27 +1,27 @@
 // Winograd weight gradient, the transpose of the filter transform: each filter's gradient is G^T m G, where m holds the
 // products of transformed input and transformed dy, summed over tiles; the sum over splits is taken here, in order.
-// m: [splits][IN_TILE * IN_TILE][rows >= inC,mC >= wC] with `mPoint` from one of the points to the next,
-// dw: [KERNEL,KERNEL,inC,wC] HWIO; output channels are counted in Values. One invocation computes one Value of filters.
+// m: [splits][IN_TILE * IN_TILE][rows >= inC,mC >= outC] with `mPoint` from one of the points to the next,
+// dw: [KERNEL,KERNEL,inC,outC] HWIO; one invocation computes one filter.
 // Writes dw (=).
 // conv2d_winograd_filter.wgsl is the transform itself, lib/winograd.wgsl has the matrices.
-// Constants: Value (f32 or vec4f), KERNEL, IN_TILE.
+// Constants: KERNEL, IN_TILE.
 // lib: index, winograd
 
 override WG_SIZE: u32 = 64;
 
 struct Params {
   inC: i32,
-  wC: i32,
+  outC: i32,
   mC: i32,
   mPoint: i32,
   splits: i32,
 }
 
-@group(0) @binding(0) var<storage, read> m: array<Value>;
-@group(0) @binding(1) var<storage, read_write> dw: array<Value>;
+@group(0) @binding(0) var<storage, read> m: array<f32>;
+@group(0) @binding(1) var<storage, read_write> dw: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-fn m_at(point: i32, at: i32) -> Value {
+fn m_at(point: i32, at: i32) -> f32 {
   var sum = m[point * params.mPoint + at];
   for (var split = 1; split < params.splits; split++) {
     sum += m[(IN_TILE * IN_TILE * split + point) * params.mPoint + at];
@@ -36,23 +36,22 @@ fn main(
   @builtin(local_invocation_index) local_index: u32,
 ) {
   let p = params;
-  let filters = p.inC * p.wC;
+  let filters = p.inC * p.outC;
   let i = i32(workgroup_index(workgroup_id, num_workgroups) * WG_SIZE + local_index);
   if (i >= filters) {
     return;
   }
-  let at = i / p.wC * p.mC + i % p.wC;
+  let at = i / p.outC * p.mC + i % p.outC;
 
   var t: array<Line, IN_TILE>; // the columns of G^T m
-  #unroll s IN_TILE
-  {
+  // Loops, unlike the other transforms: unrolled, the sums over splits would take software adapters 20 seconds to compile.
+  for (var s = 0; s < IN_TILE; s++) {
     var column: Line;
-    #unroll r IN_TILE
-    column[$r] = m_at($r * IN_TILE + $s, at);
-    #end
-    t[$s] = evaluate_transposed(scale(column), KERNEL);
+    for (var r = 0; r < IN_TILE; r++) {
+      column[r] = m_at(r * IN_TILE + s, at);
+    }
+    t[s] = evaluate_transposed(scale(column), KERNEL);
   }
-  #end
   #unroll r KERNEL
   {
     var row: Line;

@@ -1,10 +1,10 @@
 // Winograd convolution, input transform: v = B^T d B for each tile d of IN_TILE x IN_TILE pixels of x, where tile (th, tw)
 // starts at row OUT_TILE * th + originH and column OUT_TILE * tw + originW, and pixels outside of x count as 0.
-// x: [n,inH,inW,xC] NHWC, v: [IN_TILE * IN_TILE][tiles,vC] with `vPoint` from one of the points to the next; channels are
-// counted in Values. v holds the tiles firstTile and following of all n * tilesH * tilesW, and zeros in channels past xC.
-// One invocation computes a tile of one Value of channels. Writes v (=).
+// x: [n,inH,inW,xC] NHWC, v: [IN_TILE * IN_TILE][tiles,vC] with `vPoint` from one of the points to the next. v holds
+// the tiles firstTile and following of all n * tilesH * tilesW, and zeros in channels past xC.
+// One invocation computes a tile of one channel. Writes v (=).
 // lib/winograd.wgsl has the matrices.
-// Constants: Value (f32 or vec4f), Stored (the same as x lies in memory, perhaps f16 or vec4h), OUT_TILE, IN_TILE.
+// Constants: Stored (f32 or f16, of x), OUT_TILE, IN_TILE.
 // lib: index, winograd
 
 override WG_SIZE: u32 = 64;
@@ -24,14 +24,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
-@group(0) @binding(1) var<storage, read_write> v: array<Value>;
+@group(0) @binding(1) var<storage, read_write> v: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
-
-fn x_at(n: i32, ih: i32, iw: i32, c: i32) -> Value {
-  let p = params;
-  let inside = ih >= 0 && ih < p.inH && iw >= 0 && iw < p.inW && c < p.xC;
-  return select(Value(), Value(x[select(0, ((n * p.inH + ih) * p.inW + iw) * p.xC + c, inside)]), inside);
-}
 
 @compute @workgroup_size(WG_SIZE)
 fn main(
@@ -50,12 +44,20 @@ fn main(
   let ih = OUT_TILE * (tile / p.tilesW % p.tilesH) + p.originH;
   let iw = OUT_TILE * (tile % p.tilesW) + p.originW;
 
+  // The row of x under each row of the tile; outside of x, so far below 0 that no column leads back.
+  #unroll r IN_TILE
+  let row_$r = select(-0x40000000, ((n * p.inH + ih + $r) * p.inW + iw) * p.xC + c, u32(ih + $r) < u32(p.inH) && c < p.xC);
+  #end
   var t: array<Line, IN_TILE>; // the columns of B^T d
   #unroll s IN_TILE
   {
     var column: Line;
+    let shift = select(-0x40000000, $s * p.xC, u32(iw + $s) < u32(p.inW));
     #unroll r IN_TILE
-    column[$r] = x_at(n, ih + $r, iw + $s, c);
+    {
+      let at = row_$r + shift;
+      column[$r] = select(0.0, f32(x[max(at, 0)]), at >= 0);
+    }
     #end
     t[$s] = interpolate_transposed(column);
   }

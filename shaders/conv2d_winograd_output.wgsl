@@ -1,10 +1,10 @@
 // Winograd convolution, output transform: each tile of OUT_TILE x OUT_TILE pixels of y is A^T m A + b, where m holds the
 // products of its transformed input with the transformed filter, summed over channels.
 // m: [IN_TILE * IN_TILE][tiles,mC] with `mPoint` from one of the points to the next, b: [outC] (not read without HAS_BIAS),
-// y: [n,outH,outW,yC] NHWC; channels are counted in Values, mC >= yC. m holds the tiles firstTile and following of all
-// n * tilesH * tilesW. One invocation computes a tile of one Value of channels. Writes y (=), as far as it reaches.
+// y: [n,outH,outW,yC] NHWC, mC >= yC. m holds the tiles firstTile and following of all n * tilesH * tilesW.
+// One invocation computes a tile of one channel. Writes y (=), as far as it reaches.
 // lib/winograd.wgsl has the matrices.
-// Constants: Value (f32 or vec4f), Stored (the same as y lies in memory, perhaps f16 or vec4h), OUT_TILE, IN_TILE.
+// Constants: Stored (f32 or f16, of y), OUT_TILE, IN_TILE.
 // lib: index, winograd
 
 override WG_SIZE: u32 = 64;
@@ -23,13 +23,13 @@ struct Params {
   tilesW: i32,
 }
 
-@group(0) @binding(0) var<storage, read> m: array<Value>;
-@group(0) @binding(1) var<storage, read> b: array<Value>;
+@group(0) @binding(0) var<storage, read> m: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-fn activated(value: Value) -> Value {
-  return select(LEAKY_SLOPE * value, value, value > Value());
+fn activated(value: f32) -> f32 {
+  return select(LEAKY_SLOPE * value, value, value > 0.0);
 }
 
 @compute @workgroup_size(WG_SIZE)
@@ -60,7 +60,7 @@ fn main(
     t[$s] = evaluate_transposed(column, OUT_TILE);
   }
   #end
-  var bias = Value();
+  var bias = 0.0;
   if (HAS_BIAS) {
     bias = b[c];
   }

@@ -1,10 +1,10 @@
 // Winograd weight gradient, the transpose of the output transform: z = A e A^T for each tile e of OUT_TILE x OUT_TILE
 // pixels of dy.
-// dy: [n,outH,outW,yC] NHWC, z: [IN_TILE * IN_TILE][tiles,zC] with `zPoint` from one of the points to the next; channels
-// are counted in Values. z holds the tiles firstTile and following of all n * tilesH * tilesW, and zeros in channels past
-// yC. One invocation computes a tile of one Value of channels. Writes z (=).
+// dy: [n,outH,outW,yC] NHWC, z: [IN_TILE * IN_TILE][tiles,zC] with `zPoint` from one of the points to the next. z holds
+// the tiles firstTile and following of all n * tilesH * tilesW, and zeros in channels past yC. One invocation computes a
+// tile of one channel. Writes z (=).
 // conv2d_winograd_output.wgsl is the transform itself, lib/winograd.wgsl has the matrices.
-// Constants: Value (f32 or vec4f), Stored (the same as dy lies in memory, perhaps f16 or vec4h), OUT_TILE, IN_TILE.
+// Constants: Stored (f32 or f16, of dy), OUT_TILE, IN_TILE.
 // lib: index, winograd
 
 override WG_SIZE: u32 = 64;
@@ -22,13 +22,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> dy: array<Stored>;
-@group(0) @binding(1) var<storage, read_write> z: array<Value>;
+@group(0) @binding(1) var<storage, read_write> z: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-fn dy_at(n: i32, oh: i32, ow: i32, c: i32) -> Value {
+fn dy_at(n: i32, oh: i32, ow: i32, c: i32) -> f32 {
   let p = params;
   let inside = oh < p.outH && ow < p.outW && c < p.yC;
-  return select(Value(), Value(dy[select(0, ((n * p.outH + oh) * p.outW + ow) * p.yC + c, inside)]), inside);
+  return select(0.0, f32(dy[select(0, ((n * p.outH + oh) * p.outW + ow) * p.yC + c, inside)]), inside);
 }
 
 @compute @workgroup_size(WG_SIZE)

@@ -10,29 +10,60 @@
 //   inf  [ 0 -1  0  1 ]    1  [ 0  0 1]    2   [ 0 -2 -1  2  1  0 ]   1/24 [ 1  2  4 .]
 //                                         -2   [ 0  2 -1 -2  1  0 ]   1/24 [ 1 -2  4 .]
 //                                         inf  [ 0  4  0 -5  0  1 ]    1   [ 0  0  0 1]
+//
+// and for 8 points, of which 2 and 1/2 bring two of opposite signs each,
+//
+//   point  B^T                                        S      V
+//    0     [ 1  0   -21/4  0     21/4  0     -1  0 ]  1      [ 1  0   0    0    .]
+//    1     [ 0 -1   -1     17/4  17/4 -1     -1  0 ]  2/9    [ 1  1   1    1    .]
+//    2     [ 0  1/2  1/4  -5/2  -5/4   2      1  0 ]  1/90   [ 1  2   4    8    .]
+//    1/2   [ 0  2    4    -5/2  -5     1/2    1  0 ]  32/45  [ 1  1/2 1/4  1/8  .]
+//    inf   [ 0 -1    0     21/4  0    -21/4   0  1 ]  1      [ 0  0   0    0   1]
+//
 // Reference: Lavin & Gray 2015, https://arxiv.org/abs/1509.09308, section 4; Winograd 1980, "Arithmetic Complexity of
 // Computations". src/reference/conv2d_winograd.ts derives the matrices from the points.
-// Constants: Value (f32 or vec4f), IN_TILE (4 or 6).
+// Constants: IN_TILE (4, 6 or 8).
 
 // Pixels, taps or points; 0 behind their end.
-alias Line = array<Value, 6>;
+alias Line = array<f32, 8>;
 
 // B^T d.
 fn interpolate_transposed(d: Line) -> Line {
+  let none = 0.0;
   if (IN_TILE == 4) {
-    return Line(d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1], Value(), Value());
+    return Line(d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1], none, none, none, none);
   }
-  let even_1 = 4.0 * d[2] - d[4];
-  let odd_1 = 4.0 * d[1] - d[3];
-  let even_2 = d[4] - d[2];
-  let odd_2 = 2.0 * (d[3] - d[1]);
+  if (IN_TILE == 6) {
+    let even_1 = 4.0 * d[2] - d[4];
+    let odd_1 = 4.0 * d[1] - d[3];
+    let even_2 = d[4] - d[2];
+    let odd_2 = 2.0 * (d[3] - d[1]);
+    return Line(
+      4.0 * d[0] - 5.0 * d[2] + d[4],
+      even_1 + odd_1,
+      even_1 - odd_1,
+      even_2 + odd_2,
+      even_2 - odd_2,
+      4.0 * d[1] - 5.0 * d[3] + d[5],
+      none,
+      none,
+    );
+  }
+  let even_1 = 4.25 * d[4] - d[2] - d[6];
+  let odd_1 = 4.25 * d[3] - d[1] - d[5];
+  let even_2 = 0.25 * d[2] - 1.25 * d[4] + d[6];
+  let odd_2 = 0.5 * d[1] - 2.5 * d[3] + 2.0 * d[5];
+  let even_half = 4.0 * d[2] - 5.0 * d[4] + d[6];
+  let odd_half = 2.0 * d[1] - 2.5 * d[3] + 0.5 * d[5];
   return Line(
-    4.0 * d[0] - 5.0 * d[2] + d[4],
+    d[0] - d[6] + 5.25 * (d[4] - d[2]),
     even_1 + odd_1,
     even_1 - odd_1,
     even_2 + odd_2,
     even_2 - odd_2,
-    4.0 * d[1] - 5.0 * d[3] + d[5],
+    even_half + odd_half,
+    even_half - odd_half,
+    d[7] - d[1] + 5.25 * (d[3] - d[5]),
   );
 }
 
@@ -40,20 +71,30 @@ fn interpolate_transposed(d: Line) -> Line {
 fn evaluate(c: Line, count: i32) -> Line {
   let even_1 = c[0] + c[2] + c[4];
   let odd_1 = c[1] + c[3];
-  if (IN_TILE == 4) {
-    return Line(c[0], even_1 + odd_1, even_1 - odd_1, c[count - 1], Value(), Value());
-  }
   let even_2 = c[0] + 4.0 * c[2] + 16.0 * c[4];
   let odd_2 = 2.0 * c[1] + 8.0 * c[3];
-  return Line(c[0], even_1 + odd_1, even_1 - odd_1, even_2 + odd_2, even_2 - odd_2, c[count - 1]);
+  let even_half = c[0] + 0.25 * c[2] + 0.0625 * c[4];
+  let odd_half = 0.5 * c[1] + 0.125 * c[3];
+  var m = Line(
+    c[0],
+    even_1 + odd_1,
+    even_1 - odd_1,
+    even_2 + odd_2,
+    even_2 - odd_2,
+    even_half + odd_half,
+    even_half - odd_half,
+    0.0,
+  );
+  m[IN_TILE - 1] = c[count - 1];
+  return m;
 }
 
 // V^T m with `count` results.
 fn evaluate_transposed(m: Line, count: i32) -> Line {
   let even_1 = m[1] + m[2];
   let odd_1 = m[1] - m[2];
-  var c = Line(m[0] + even_1, odd_1, even_1, odd_1, even_1, Value());
-  if (IN_TILE == 6) {
+  var c = Line(m[0] + even_1, odd_1, even_1, odd_1, even_1, 0.0, 0.0, 0.0);
+  if (IN_TILE > 4) {
     let even_2 = m[3] + m[4];
     let odd_2 = m[3] - m[4];
     c[0] += even_2;
@@ -62,15 +103,30 @@ fn evaluate_transposed(m: Line, count: i32) -> Line {
     c[3] += 8.0 * odd_2;
     c[4] += 16.0 * even_2;
   }
+  if (IN_TILE == 8) {
+    let even_half = m[5] + m[6];
+    let odd_half = m[5] - m[6];
+    c[0] += even_half;
+    c[1] += 0.5 * odd_half;
+    c[2] += 0.25 * even_half;
+    c[3] += 0.125 * odd_half;
+    c[4] += 0.0625 * even_half;
+  }
   c[count - 1] += m[IN_TILE - 1];
   return c;
 }
 
 // S m.
 fn scale(m: Line) -> Line {
-  if (IN_TILE == 4) {
-    return Line(m[0], 0.5 * m[1], 0.5 * m[2], m[3], Value(), Value());
+  var scales = array(1.0, 0.5, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0);
+  if (IN_TILE == 6) {
+    scales = array(0.25, 1.0 / 6.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 24.0, 1.0, 0.0, 0.0);
+  } else if (IN_TILE == 8) {
+    scales = array(1.0, 2.0 / 9.0, 2.0 / 9.0, 1.0 / 90.0, 1.0 / 90.0, 32.0 / 45.0, 32.0 / 45.0, 1.0);
   }
-  const sixth = 1.0 / 6.0;
-  return Line(0.25 * m[0], sixth * m[1], sixth * m[2], (sixth / 4.0) * m[3], (sixth / 4.0) * m[4], m[5]);
+  var scaled: Line;
+  #unroll i IN_TILE
+  scaled[$i] = scales[$i] * m[$i];
+  #end
+  return scaled;
 }

@@ -58,12 +58,7 @@ import {
   conv2dWeightGradSubgroupMatrix,
   conv2dWeightGradSubgroupMatrixSplits,
 } from "./conv2d_subgroup_matrix.ts";
-import {
-  conv2dInputGradWinograd,
-  conv2dWeightGradWinograd,
-  conv2dWinograd,
-  conv2dWinogradUnsupported,
-} from "./conv2d_winograd.ts";
+import { winograd, WINOGRAD_TILES } from "./conv2d_winograd.ts";
 import { prefersSubgroups } from "./subgroup.ts";
 import { sumSplits } from "./sum_splits.ts";
 import { forEachWindow, type Window } from "./windows.ts";
@@ -79,6 +74,7 @@ export const CONV2D_ALGORITHMS = [
   "subgroup_matrix",
   "gemm_1x1",
   "winograd",
+  "winograd_4x4",
 ] as const;
 /** One of `CONV2D_ALGORITHMS`. */
 export type Conv2dAlgorithm = (typeof CONV2D_ALGORITHMS)[number];
@@ -125,21 +121,17 @@ const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Conv2dImplementation>> =
     weightGradSplits: conv2dWeightGradGemmSplits,
     weightGrad: conv2dWeightGradGemm,
   },
-  winograd: {
-    unsupported: conv2dWinogradUnsupported,
-    forward: conv2dWinograd,
-    inputGrad: conv2dInputGradWinograd,
-    weightGradSplits: () => 1,
-    weightGrad: conv2dWeightGradWinograd,
-  },
+  winograd: winograd(WINOGRAD_TILES.winograd),
+  winograd_4x4: winograd(WINOGRAD_TILES.winograd_4x4),
 };
 
 /**
- * How many times the bound of a plain sum an algorithm may be off where all magnitudes are alike: Winograd's own terms
- * then sum to up to 9 times the plain ones (docs/numerics.md).
+ * How many times the bound of a plain sum an algorithm may be off where all magnitudes are alike. Winograd's own terms
+ * sum to more than the plain ones, to 9 times as much with a 3x3 kernel; with tiles of 4x4 and few channels, 17 times the
+ * plain bound was seen (docs/numerics.md).
  */
 export function roundingFactor(algorithm: string): number {
-  return algorithm === "winograd" ? 9 : 1;
+  return algorithm === "winograd_4x4" ? 32 : algorithm === "winograd" ? 9 : 1;
 }
 
 /**
@@ -176,18 +168,29 @@ export function chooseConv2dAlgorithm(
   if (tensorCores && geometry.inC % 8 === 0 && can("subgroup_matrix")) return "subgroup_matrix";
   if (can("gemm_1x1")) return "gemm_1x1";
   if (!prefersSubgroups(device) || !can("subgroup")) return "implicit_gemm";
-  return winogradPays(geometry) && can("winograd") ? "winograd" : "subgroup";
+  return WINOGRADS.find((name) => winogradPays(name, geometry) && can(name)) ?? "subgroup";
 }
+
+const WINOGRADS = ["winograd_4x4", "winograd"] as const;
 
 /**
  * Whether Winograd's transforms cost clearly less than they save, on Mesa's llvmpipe: transforms take time as inC + outC,
- * products as inC * outC. From 32 channels to 64 on it takes two thirds of the time of the subgroup shaders, between 64
- * half of it; 5x5 kernels, of which more is saved, gain from 32 to 32 on. The batch has no say, so that training,
- * evaluation and the last few images choose alike.
+ * products as inC * outC. Tiles of 4x4 take two thirds of the time of the subgroup shaders for 3x3 kernels from 32
+ * channels to 32 on and 5x5 kernels from 16 to 32 on, unless too much of the tiles lies beyond the image; those of 2x2 for
+ * 3x3 kernels from 32 to 64 on, of 3x3 for 2x2 kernels likewise. The batch has no say, so that training, evaluation and
+ * the last few images choose alike.
  */
-function winogradPays({ kH, outH, outW, inC, outC }: Conv2dGeometry): boolean {
+function winogradPays(
+  name: (typeof WINOGRADS)[number],
+  { kH, outH, outW, inC, outC }: Conv2dGeometry,
+): boolean {
   const productsPerTransform = (inC * outC) / (inC + outC);
-  return productsPerTransform >= (kH === 5 ? 16 : 21) && ceilDiv(outH, 2) * ceilDiv(outW, 2) >= 32;
+  if (name === "winograd")
+    return (
+      productsPerTransform >= (kH === 5 ? 16 : 21) && ceilDiv(outH, 2) * ceilDiv(outW, 2) >= 32
+    );
+  const covered = 16 * ceilDiv(outH, 4) * ceilDiv(outW, 4);
+  return productsPerTransform >= (kH === 5 ? 10 : 16) && covered <= 1.35 * outH * outW;
 }
 
 /**

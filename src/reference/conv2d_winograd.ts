@@ -2,7 +2,7 @@
  * Convolution with a 2x2, 3x3 or 5x5 kernel and its gradients by Winograd's algorithm in float64; mirrors
  * shaders/conv2d_winograd_*.wgsl. The values are those of conv2d.ts. `absSum` is the sum of |terms| that this algorithm adds,
  * since these are what it rounds: each element is computed from whole tiles and filters, also where its own sum has few or
- * small terms. docs/numerics.md says how much more than the plain sum of |terms| that is.
+ * small terms. docs/numerics.md says how much more than the plain sum of |terms| that is. A tile of y has `outTile` rows.
  */
 import type { Conv2dGeometry } from "../geometry.ts";
 import type { Reference } from "./reference.ts";
@@ -15,10 +15,8 @@ const transpose = (m: Matrix): Matrix => m[0]!.map((_, column) => m.map((row) =>
 const POINTS: Readonly<Record<number, readonly number[]>> = {
   4: [0, 1, -1],
   6: [0, 1, -1, 2, -2],
+  8: [0, 1, -1, 2, -2, 0.5, -0.5],
 };
-
-/** Rows of a tile of y, by rows of the kernel. */
-const OUT_TILES: Readonly<Record<number, number>> = { 2: 3, 3: 2, 5: 2 };
 
 /** Coefficients of the product of all (t - point), lowest power first. */
 function withRoots(points: readonly number[]): number[] {
@@ -31,7 +29,7 @@ function withRoots(points: readonly number[]): number[] {
 /**
  * Toom and Cook's matrices for tiles of `outTile` pixels of y and filters of `kernel` taps: of input tiles (B^T), filters (G) and
  * output tiles (A^T), and their transposes for the weight gradient. A row of B^T is Lagrange's polynomial for its point, of
- * which G takes the denominator, so that B^T holds integers.
+ * which G takes the denominator.
  */
 function transforms(outTile: number, kernel: number, of: (value: number) => number) {
   const points = POINTS[outTile + kernel - 1]!;
@@ -151,13 +149,14 @@ export function conv2dWinograd(
   w: Float64Array,
   b: Float64Array | undefined,
   g: Conv2dGeometry,
+  outTile: number,
 ): Reference {
   const { n, kH, kW, inC, outC } = g;
   return both(kH * kW * inC + (b ? 1 : 0), (of) => {
     const values = new Float64Array(n * g.outH * g.outW * outC);
     if (b) for (let i = 0; i < values.length; i++) values[i] = of(b[i % outC]!);
     convolve(
-      transforms(OUT_TILES[kH]!, kH, of),
+      transforms(outTile, kH, of),
       n,
       { values: x.map(of), h: g.inH, w: g.inW, c: inC },
       (ci, co, kh, kw) => of(w[((kh * kW + kw) * inC + ci) * outC + co]!),
@@ -173,12 +172,13 @@ export function conv2dInputGradWinograd(
   dy: Float64Array,
   w: Float64Array,
   g: Conv2dGeometry,
+  outTile: number,
 ): Reference {
   const { n, kH, kW, inC, outC } = g;
   return both(kH * kW * outC, (of) => {
     const values = new Float64Array(n * g.inH * g.inW * inC);
     convolve(
-      transforms(OUT_TILES[kH]!, kH, of),
+      transforms(outTile, kH, of),
       n,
       { values: dy.map(of), h: g.outH, w: g.outW, c: outC },
       (co, ci, kh, kw) => of(w[(((kH - 1 - kh) * kW + kW - 1 - kw) * inC + ci) * outC + co]!),
@@ -194,10 +194,10 @@ export function conv2dWeightGradWinograd(
   x: Float64Array,
   dy: Float64Array,
   g: Conv2dGeometry,
+  outTile: number,
 ): Reference {
   const { n, kH, kW, inC, outC } = g;
   return both(n * g.outH * g.outW, (of) => {
-    const outTile = OUT_TILES[kH]!;
     const { bT, a, gT } = transforms(outTile, kH, of);
     const inTile = bT.length;
     const input: Image = { values: x.map(of), h: g.inH, w: g.inW, c: inC };

@@ -90,7 +90,7 @@ const FLOAT16_CASES = [
 
 /** Those that take any geometry; the others have files of their own, conv2d_gemm.test.ts and so on. */
 const ALGORITHMS = CONV2D_ALGORITHMS.filter(
-  (algorithm) => !["gemm_1x1", "winograd", "subgroup_matrix"].includes(algorithm),
+  (algorithm) => !["gemm_1x1", "winograd", "winograd_4x4", "subgroup_matrix"].includes(algorithm),
 );
 
 /** Tiles of one size for all products take long to compile, and differ from the default where there are several. */
@@ -307,7 +307,7 @@ describe("conv2d refuses", () => {
 });
 
 describe("chooseConv2dAlgorithm", () => {
-  const g: Conv2dGeometry = conv2dGeometry([1, 8, 8, 32], [3, 3, 32, 64]);
+  const g: Conv2dGeometry = conv2dGeometry([1, 8, 8, 16], [3, 3, 16, 32]);
   const device = useDevice();
 
   const hardware = () => pretend(device(), { software: false, subgroupSize: 32 });
@@ -338,18 +338,28 @@ describe("chooseConv2dAlgorithm", () => {
     expect(choices(hardware(), odd)).to.deep.equal(all("implicit_gemm"));
   });
 
-  it("takes Winograd's on a software adapter for many channels and from 32 tiles an image on", () => {
-    const wide = (kernel: number, inC: number, outC: number, size: number, n = 1) =>
-      conv2dGeometry([n, size, size, inC], [kernel, kernel, inC, outC], { padding: "same" });
-    for (const kernel of [2, 3]) {
-      expect(choices(software(8), wide(kernel, 32, 64, 11))).to.deep.equal(all("winograd"));
-      expect(choices(software(8), wide(kernel, 64, 32, 11))).to.deep.equal(all("winograd"));
-      expect(choices(software(8), wide(kernel, 40, 40, 11))).to.deep.equal(all("subgroup"));
-    }
-    expect(choices(software(8), wide(5, 32, 32, 11))).to.deep.equal(all("winograd"));
-    expect(choices(software(8), wide(5, 28, 32, 11))).to.deep.equal(all("subgroup"));
-    expect(choices(software(8), wide(4, 64, 64, 11))).to.deep.equal(all("subgroup"));
-    expect(choices(software(8), wide(3, 64, 64, 10, 8))).to.deep.equal(all("subgroup"));
-    expect(choices(hardware(), wide(3, 64, 64, 11))).to.deep.equal(all("implicit_gemm"));
+  describe("takes Winograd's on a software adapter for many channels and images that fill its tiles", () => {
+    const rules: readonly (readonly [string, number, number, number, number])[] = [
+      ["winograd", 2, 32, 64, 11],
+      ["winograd", 2, 64, 32, 11],
+      ["subgroup", 2, 40, 40, 11],
+      ["subgroup", 2, 64, 64, 10],
+      ["winograd_4x4", 3, 32, 32, 8],
+      ["subgroup", 3, 24, 32, 8],
+      ["subgroup", 3, 32, 32, 9], // 9x9 pixels in nine tiles of 4x4, or 25 of 2x2
+      ["winograd", 3, 64, 64, 13],
+      ["winograd_4x4", 5, 16, 32, 11],
+      ["subgroup", 5, 16, 24, 11],
+      ["winograd", 5, 32, 32, 13],
+      ["subgroup", 4, 64, 64, 12],
+    ];
+    for (const [algorithm, kernel, inC, outC, size] of rules)
+      it(`${kernel}x${kernel} from ${inC} to ${outC} channels, ${size} pixels wide: ${algorithm}`, () => {
+        const geometry = conv2dGeometry([1, size, size, inC], [kernel, kernel, inC, outC], {
+          padding: "same",
+        });
+        expect(choices(software(8), geometry)).to.deep.equal(all(algorithm));
+        expect(choices(hardware(), geometry)).to.deep.equal(all("implicit_gemm"));
+      });
   });
 });
