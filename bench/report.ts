@@ -11,7 +11,7 @@ import {
   svgToPng,
 } from "../src/draw/svg.ts";
 import { draw } from "../src/draw/vega.ts";
-import type { Ceilings } from "./ceilings.ts";
+import { gflopsUnder, type Ceilings } from "./ceilings.ts";
 import { PASSES, type Work } from "./engine.ts";
 import { isWide, shareOf, type BenchFile, type BenchRow, type Comparison } from "./results.ts";
 import { digits, rate } from "./table.ts";
@@ -57,8 +57,7 @@ async function drawPlots({ context, benchmarks }: BenchFile): Promise<Plot[]> {
     plots.push({
       file: "roofline",
       title: "Roofline",
-      caption:
-        "Each dot one row. The roof is what this adapter was measured to do at best: the slope its copy kernel, the flat part its multiply-adds. A dot's distance below the roof is what its kernel leaves unused; algorithms with fewer multiplications than the plain sum (Winograd) may lie above it.",
+      caption: `Each dot one row. The roof is what this adapter was measured to do at best: the slope its copy kernel, the flat part its multiply-adds${mixedIsHigher(context.ceilings) ? ", dashed those of float16 subgroup matrices" : ""}. A dot's distance below the roof is what its kernel leaves unused; algorithms with fewer multiplications than the plain sum (Winograd) may lie above it.`,
       svg: await rooflinePlot(rows, context.ceilings),
     });
   const scaling = own.filter(({ suite }) => suite === "scaling");
@@ -73,6 +72,11 @@ async function drawPlots({ context, benchmarks }: BenchFile): Promise<Plot[]> {
   return plots;
 }
 
+/** True where rows under mixed precision have a roof of their own. */
+function mixedIsHigher(ceilings: Ceilings): boolean {
+  return gflopsUnder("mixed", ceilings) > ceilings.gflops;
+}
+
 /** GFLOP/s against operations per byte, under the measured roof; both axes logarithmic. */
 export function rooflinePlot(rows: readonly BenchRow[], ceilings: Ceilings): Promise<string> {
   const points = rows
@@ -85,16 +89,27 @@ export function rooflinePlot(rows: readonly BenchRow[], ceilings: Ceilings): Pro
     }));
   const xs = points.map(({ intensity }) => intensity);
   const ys = points.map(({ gflops }) => gflops ?? 1);
-  const x: [number, number] = [Math.min(0.1, ...xs) / 1.5, Math.max(100, ...xs) * 1.5];
+  const mixedGflops = gflopsUnder("mixed", ceilings);
+  const mixedRidge = mixedGflops / ceilings.gbps;
+  const hasMixedRoof = mixedIsHigher(ceilings);
+  const x: [number, number] = [
+    Math.min(0.1, ...xs) / 1.5,
+    Math.max(100, hasMixedRoof ? 3 * mixedRidge : 0, ...xs) * 1.5,
+  ];
   const y: [number, number] = [
     Math.min(...ys, ceilings.gbps * x[0]) / 1.5,
-    Math.max(ceilings.gflops, ...ys) * 1.8,
+    Math.max(mixedGflops, ...ys) * 1.8,
   ];
   const ridge = ceilings.gflops / ceilings.gbps;
   const roof = [
     { intensity: x[0], gflops: x[0] * ceilings.gbps },
     { intensity: ridge, gflops: ceilings.gflops },
     { intensity: x[1], gflops: ceilings.gflops },
+  ];
+  const mixedRoof = [
+    { intensity: ridge, gflops: ceilings.gflops },
+    { intensity: mixedRidge, gflops: mixedGflops },
+    { intensity: x[1], gflops: mixedGflops },
   ];
   const encoding = {
     x: {
@@ -130,10 +145,25 @@ export function rooflinePlot(rows: readonly BenchRow[], ceilings: Ceilings): Pro
         mark: { type: "line", color: "#222222", strokeWidth: 1.6 },
         encoding,
       },
+      ...(hasMixedRoof
+        ? [
+            {
+              data: { values: mixedRoof },
+              mark: { type: "line", color: "#222222", strokeWidth: 1.6, strokeDash: [5, 4] },
+              encoding,
+            },
+            label({ intensity: x[1], gflops: mixedGflops }, `${rate(mixedGflops)} GFLOP/s mixed`, {
+              align: "right",
+              dx: -4,
+              dy: -9,
+            }),
+          ]
+        : []),
       label({ intensity: ridge, gflops: ceilings.gflops }, `${rate(ceilings.gflops)} GFLOP/s`, {
         align: "left",
         dx: 4,
-        dy: -9,
+        // The roof of mixed rows goes on above this one.
+        dy: hasMixedRoof ? 10 : -9,
       }),
       label({ intensity: ridge, gflops: ceilings.gflops }, `${rate(ceilings.gbps)} GB/s`, {
         align: "right",
@@ -188,7 +218,9 @@ export function scalingPlot(rows: readonly BenchRow[], ceilings: Ceilings): Prom
   const panels = [...new Set(values.map(({ pass }) => pass))];
   const work = values.map(({ gflop }) => gflop);
   const domain = [Math.min(...work) / 1.2, Math.max(...work) * 1.2];
-  const roof = domain.map((gflop) => ({ gflop, ms: (1000 * gflop) / ceilings.gflops }));
+  // A run has one precision.
+  const ceiling = gflopsUnder(rows[0]?.precision ?? "float32", ceilings);
+  const roof = domain.map((gflop) => ({ gflop, ms: (1000 * gflop) / ceiling }));
   const x = (title: string | null) => ({
     field: "gflop",
     type: "quantitative",
@@ -255,10 +287,11 @@ function reportPage(
   const suites = [...new Set(benchmarks.map(({ suite }) => suite))];
   const failed = benchmarks.filter(({ error }) => error !== undefined);
   const { adapter, driver, backend, software, timestamps, ceilings } = context;
+  const mixed = ceilings.mixedGflops === undefined ? "" : `, mixed ${rate(ceilings.mixedGflops)}`;
   const facts: readonly (readonly [string, string])[] = [
     ["Adapter", `${adapter} (${backend}${software ? ", software" : ""})`],
     ["Driver", driver],
-    ["Multiply-adds", `${rate(ceilings.gflops)} GFLOP/s`],
+    ["Multiply-adds", `${rate(ceilings.gflops)} GFLOP/s${mixed}`],
     ["Copy", `${rate(ceilings.gbps)} GB/s`],
     ["Times", timestamps ? "GPU timestamps" : "by the clock"],
     ["Host", `${context.cpu}, ${context.cpus} CPUs`],

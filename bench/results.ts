@@ -104,7 +104,7 @@ export function rowOf(
     p90: ms === null ? null : at(0.9),
     gflops: rate(flops),
     gbps: rate(bytes),
-    ...boundOf({ flops, bytes }, ceilings),
+    ...boundOf({ flops, bytes }, ceilings, precision),
     verified: ms !== null,
     samples: ms === null ? 0 : samplesMs.length,
     ...(ms !== null && beside !== null && { ratio: ms / beside }),

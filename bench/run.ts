@@ -6,7 +6,7 @@ import { prepareFolder } from "../src/folders.ts";
 import { Choices } from "../src/kernels/choices.ts";
 import { loadChoices } from "../src/nn/choices_file.ts";
 import { tuneMode } from "../src/nn/model.ts";
-import { measureCeilings } from "./ceilings.ts";
+import { measureCeilings, type Ceilings } from "./ceilings.ts";
 import { CpuReference } from "./cpu.ts";
 import {
   PASSES,
@@ -243,7 +243,8 @@ async function measure(
 ): Promise<BenchOutcome> {
   const { print, note, signal } = hooks;
   const possible = refuseWhatCannotRun(ours, tasks, options, hooks);
-  const ceilings = await measureCeilings(device, Math.min(2, options.seconds));
+  const mixed = possible.some(({ precision }) => precision === "mixed");
+  const ceilings = await measureCeilings(device, Math.min(2, options.seconds), mixed);
   const context = contextOf(device, ceilings);
   describe(context, note);
   const table = new Table(
@@ -317,9 +318,16 @@ function describe(context: BenchContext, note: BenchHooks["note"]): void {
     `${adapter} (${backend}${software ? ", software: ratios mean something, absolute times little" : ""})`,
   );
   note(`driver ${driver}; tuningfork ${tuningfork}, webgpu ${webgpu}, Node ${node}`);
-  note(
-    `ceilings: ${rate(ceilings.gflops)} GFLOP/s multiply-adds, ${rate(ceilings.gbps)} GB/s copy`,
-  );
+  note(`ceilings: ${arithmeticText(ceilings)}, ${rate(ceilings.gbps)} GB/s copy`);
+}
+
+/** `18.8 GFLOP/s multiply-adds`, and what mixed rows are held against where there are any. */
+function arithmeticText({ gflops, mixedGflops }: Ceilings): string {
+  const float32 = `${rate(gflops)} GFLOP/s multiply-adds`;
+  if (mixedGflops === undefined) return float32;
+  return mixedGflops > gflops
+    ? `${float32}, ${rate(mixedGflops)} GFLOP/s those of mixed rows by subgroup matrices`
+    : `${float32}, those of mixed rows included`;
 }
 
 /** Writes the files and the comparison that were asked for. Resolves true when rows became too slow. */

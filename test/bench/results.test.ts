@@ -2,8 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
-import { boundOf } from "../../bench/ceilings.ts";
-import { writeReport } from "../../bench/report.ts";
+import { rooflinePlot, writeReport } from "../../bench/report.ts";
 import {
   compareRuns,
   csvText,
@@ -59,17 +58,6 @@ describe("bench/results", () => {
   it("a failed row has a reason and no time", () => {
     expect(row([], "conv", "wrong at [0]")).to.include({
       ...{ ms: null, p10: null, gflops: null, verified: false, error: "wrong at [0]", samples: 0 },
-    });
-  });
-
-  it("what moves much and computes little is bound by memory", () => {
-    expect(boundOf({ flops: 49, bytes: 10 }, CEILINGS)).to.deep.equal({
-      bound: "memory",
-      ceiling: 10,
-    });
-    expect(boundOf({ flops: 51, bytes: 10 }, CEILINGS)).to.deep.equal({
-      bound: "compute",
-      ceiling: 50,
     });
   });
 
@@ -167,7 +155,19 @@ describe("bench/results", () => {
       const page = readFileSync(join(folder, "report.html"), "utf8");
       expect(page).to.contain("FAILED: &lt;why&gt;").and.to.contain("Compared with an older run");
       expect(page).not.to.match(/(src|href)="(https?:|\/\/|(?!data:|#)[\w./]+")/);
-      expect(readFileSync(join(folder, "roofline.svg"), "utf8")).to.contain("50.0 GFLOP/s");
+      const plot = readFileSync(join(folder, "roofline.svg"), "utf8");
+      expect(plot).to.contain("50.0 GFLOP/s").and.not.to.contain("mixed");
+    });
+
+    it("the roofline shows the roof of mixed rows where it is another", async () => {
+      const mixed = { ...row([1, 2, 3]), precision: "mixed" };
+      const plot = (mixedGflops: number) => rooflinePlot([mixed], { ...CEILINGS, mixedGflops });
+      expect(await plot(400))
+        .to.contain(">400 GFLOP/s mixed<")
+        .and.to.contain(">50.0 GFLOP/s<");
+      expect(await plot(50))
+        .to.contain(">50.0 GFLOP/s<")
+        .and.not.to.contain("mixed");
     });
   });
 });
