@@ -115,6 +115,8 @@ export interface Measured {
   readonly besideMs?: readonly number[];
   /** Why there is no time: the engine failed, has no such pass or answered wrongly. */
   readonly error?: string;
+  /** Failed since the engine's device was lost, or is lost still. */
+  readonly lost?: true;
 }
 
 /** An engine on this machine: ours, or a peer in a process of its own. */

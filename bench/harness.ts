@@ -1,7 +1,8 @@
 /** Our engine under measurement: refuses what cannot run before anything does, verifies, then times. */
 import { totalmem } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import type { Context, Dispatch } from "../src/gpu/context.ts";
-import type { Device } from "../src/gpu/device.ts";
+import { openDevice, type Device } from "../src/gpu/device.ts";
 import type { Program } from "../src/gpu/program.ts";
 import { Choices, operationKey } from "../src/kernels/choices.ts";
 import { flat } from "../src/kernels/windows.ts";
@@ -46,24 +47,45 @@ const WARM_UP_MS = 100;
 /** Taken even where they need more than the time given, though not where one alone does, nor beyond three times of it. */
 const LEAST_SAMPLES = 3;
 
-/** Our own kernels on one device; another name tells a second device from the first. */
+/** After a failure, Dawn may take so long to say that the device is lost. */
+const LOSS_MS = 100;
+
+export interface TuningforkOptions {
+  /** Tells a second device from the first. */
+  readonly name?: string;
+  /** What was measured on this device; what is not listed is chosen by the kind of adapter. */
+  readonly choices?: Choices;
+  /** Measures what is not listed, before its first row. */
+  readonly tunes?: boolean;
+  /** Opens another device of the same adapter, after one was lost. */
+  readonly open?: () => Promise<Device>;
+}
+
+/** Our own kernels on one device, and on the next where one is lost: a task too long for a driver is not the end of a run. */
 export class Tuningfork implements Engine {
   readonly name: string;
-  readonly #device: Device;
+  #device: Device;
+  #isLost = false;
+  readonly #open: () => Promise<Device>;
   readonly #choices: Choices;
   readonly #tunes: boolean;
   /** What the verified training steps lost, for peers to be compared with. */
   readonly losses = new Map<NetworkWork, StepLosses["losses"]>();
 
-  /**
-   * @param choices what was measured on this device; what is not listed is chosen by the kind of adapter
-   * @param tunes measures what is not listed, before its first row
-   */
-  constructor(device: Device, name = "tuningfork", choices = new Choices(), tunes = false) {
+  constructor(
+    device: Device,
+    {
+      name = "tuningfork",
+      choices = new Choices(),
+      tunes = false,
+      open = openDevice,
+    }: TuningforkOptions = {},
+  ) {
     this.#device = device;
     this.name = name;
     this.#choices = choices;
     this.#tunes = tunes;
+    this.#open = open;
   }
 
   /** Why a task cannot run on this device, in words; undefined where it can. Nothing is allocated. */
@@ -105,7 +127,41 @@ export class Tuningfork implements Engine {
     return undefined;
   }
 
+  /** Verifies and times. A task that loses the device fails with the reason; the next one gets another device. */
   async time(task: Task, effort: Effort): Promise<Measured> {
+    try {
+      if (this.#isLost) await this.#reopen();
+    } catch (error) {
+      return {
+        ...{ samplesMs: [], lost: true },
+        error: `device lost before, and no other opens: ${messageOf(error)}`,
+      };
+    }
+    const measured = await this.#time(task, effort);
+    const patience = setTimeout(measured.error === undefined ? 0 : LOSS_MS);
+    const loss = await Promise.race([this.#device.handle.lost, patience]);
+    if (!loss) return measured;
+    this.#isLost = true;
+    const why = loss.message.trim().replace(/\s+/g, " ").replace(/\.$/, "") || "no reason given";
+    return {
+      ...{ samplesMs: [], lost: true },
+      error: `device lost: ${why}; use a smaller n or another --algorithm`,
+    };
+  }
+
+  async #reopen(): Promise<void> {
+    const device = await this.#open();
+    const [expected, got] = [this.#device, device].map(({ summary }) => summary.description);
+    if (got !== expected) {
+      device.destroy();
+      throw new Error(`another adapter: expected ${expected ?? ""}, got ${got ?? ""}`);
+    }
+    this.#device.destroy();
+    this.#device = device;
+    this.#isLost = false;
+  }
+
+  async #time(task: Task, effort: Effort): Promise<Measured> {
     const { work, precision } = task;
     try {
       if (work.op === "training_step" || work.op === "inference")

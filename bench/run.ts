@@ -83,8 +83,16 @@ export type BenchOutcome = "well" | "failed" | "interrupted";
 /** No more samples than this, however fast a case is. */
 const MOST_SAMPLES = 200;
 
-/** Runs what the options ask for. @throws Error in one sentence for options that make no run */
-export async function bench(options: BenchOptions, hooks: BenchHooks): Promise<BenchOutcome> {
+/**
+ * Runs what the options ask for.
+ * @param open opens devices, for tests
+ * @throws Error in one sentence for options that make no run
+ */
+export async function bench(
+  options: BenchOptions,
+  hooks: BenchHooks,
+  open = openDevice,
+): Promise<BenchOutcome> {
   if (options.against !== undefined) return compareFiles(options, hooks);
   const tasks = tasksOf(options);
   if (options.list) {
@@ -98,15 +106,17 @@ export async function bench(options: BenchOptions, hooks: BenchHooks): Promise<B
   if (options.out !== undefined) await prepareFolder(options.out);
   if (options.json !== undefined) expectWritable("--json", options.json);
   if (options.csv !== undefined) expectWritable("--csv", options.csv);
-  const device = await openDevice();
+  const device = await open();
   const mode = tuneMode();
   const choices = mode === "off" ? new Choices() : await loadChoices(device, hooks.note);
-  const ours = new Tuningfork(device, "tuningfork", choices, mode === "full");
+  const ours = new Tuningfork(device, { choices, tunes: mode === "full", open });
   const others: Engine[] = options.reference === undefined ? [] : [new CpuReference()];
   try {
     if (options.unchecked !== undefined) {
       const enableToggles = uncheckedToggles(options.unchecked);
-      others.push(new Tuningfork(await openDevice({ enableToggles }), "unchecked", choices));
+      const unchecked = () => open({ enableToggles });
+      const named = { name: "unchecked", choices, open: unchecked };
+      others.push(new Tuningfork(await unchecked(), named));
     }
     if (options.peers) {
       const { summary: adapter } = device;
@@ -256,12 +266,15 @@ async function measure(
   const effort: Effort = { seconds: options.seconds, samples: MOST_SAMPLES };
   const rows: BenchRow[] = [];
   const started = performance.now();
+  // How many rows lost the device, one after another: two say that there is no going on.
+  let losses = 0;
   for (const [done, task] of possible.entries()) {
-    if (signal.aborted) break;
+    if (signal.aborted || losses === 2) break;
     const perTask = (performance.now() - started) / 1000 / Math.max(1, done);
     const secondsLeft = done === 0 ? NaN : perTask * (possible.length - done);
     hooks.progress(done, possible.length, secondsLeft, `${caseText(task)} ${task.pass}`);
     const answers = await timeInTurn(ours, others, task, effort, signal);
+    losses = answers[0]?.[1].lost ? losses + 1 : 0;
     const measured = answers.map(([name, answer]) => rowOf(name, task, answer, ceilings));
     rows.push(...measured);
     const [own, ...rest] = measured;
@@ -283,6 +296,12 @@ async function measure(
   }
   const failed = rows.filter(({ engine, ms }) => engine === ours.name && ms === null).length;
   if (failed > 0) note(`${failed} of ${possible.length} FAILED`);
+  if (losses === 2) {
+    const measured = rows.filter(({ engine }) => engine === ours.name).length;
+    note(
+      `ended after ${measured} of ${possible.length} rows: the device was lost in one and again in the next, or did not come back`,
+    );
+  }
   return failed > 0 || slower ? "failed" : "well";
 }
 

@@ -10,7 +10,7 @@ import { readResults } from "../../bench/results.ts";
 import { bench, tasksOf, timeInTurn, type BenchHooks, type BenchOptions } from "../../bench/run.ts";
 import { suiteCases, SUITES } from "../../bench/suites.ts";
 import { algorithmsOf, costOf, OPS, PASSES_OF, type SuiteTask } from "../../bench/work.ts";
-import { openDevice } from "../../src/gpu/device.ts";
+import { openDevice, type Device } from "../../src/gpu/device.ts";
 import { useDevice } from "../support/device.ts";
 import { skipWithoutFloat16 } from "../support/skip.ts";
 
@@ -370,6 +370,82 @@ describe("bench/run", () => {
     ).catch(String);
     expect(failure).to.match(/--json .*run\.json: cannot be written: no such file or folder/);
     expect(printed).to.deep.equal([]);
+  });
+});
+
+describe("bench/run: a lost device", () => {
+  useDevice(); // skips these tests where there is no adapter
+  let folder = "";
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), "tuningfork-bench-"));
+    const cases = ["a", "b", "c"].map((name) => ({ op: "leaky_relu", name, count: 1000 }));
+    writeFileSync(join(folder, "three.json"), JSON.stringify({ cases }));
+  });
+  after(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  /** Runs three cases; the device is lost amid those that `loses` says, and no more than `most` open. */
+  async function run(name: string, loses: (row: number) => boolean, most = Infinity) {
+    const devices: Device[] = [];
+    let now = 0;
+    const loseSoon = () => {
+      const { handle } = devices.at(-1)!;
+      if (loses(now))
+        setTimeout(() => {
+          handle.destroy();
+        }, 20); // a row warms up for longer
+    };
+    const { kept, printed, notes } = hooks((row) => {
+      now = row;
+      loseSoon();
+    });
+    const [json, csv, out] = ["json", "csv", "out"].map((kind) => join(folder, `${name}.${kind}`));
+    const options = {
+      ...{ ...OPTIONS, suite: [join(folder, "three.json")], pass: ["forward"] },
+      ...{ json: json!, csv: csv!, out: out! },
+    };
+    const outcome = await bench(options, kept, async () => {
+      if (devices.length === most) throw new Error("none left");
+      const device = await openDevice();
+      devices.push(device);
+      if (devices.length > 1) loseSoon();
+      return device;
+    });
+    const rows = readResults(json!).benchmarks;
+    expect(readFileSync(csv!, "utf8").trim().split("\n")).to.have.length(1 + rows.length);
+    expect(existsSync(join(out!, "report.html"))).to.equal(true);
+    for (const { handle } of devices) await handle.lost; // none is left open
+    return { outcome, rows, printed, notes, opened: devices.length };
+  }
+  const LOST = /^device lost: .*[^.]; use a smaller n or another --algorithm$/;
+
+  it("fails the row during which it is lost, and the run goes on with another", async () => {
+    const { outcome, rows, printed, opened } = await run("once", (row) => row === 1);
+    expect(outcome).to.equal("failed");
+    expect(opened).to.equal(2);
+    expect(rows.map(({ ms }) => ms !== null)).to.deep.equal([true, false, true]);
+    expect(rows[1]!.error).to.match(LOST);
+    expect(printed[2]).to.contain("three/b").and.to.contain("FAILED device lost: ");
+  });
+
+  it("ends the run with its files where the next row loses it too", async () => {
+    const { outcome, rows, notes, opened } = await run("always", () => true);
+    expect(outcome).to.equal("failed");
+    expect(opened).to.equal(2);
+    expect(rows).to.have.length(2);
+    for (const { error } of rows) expect(error).to.match(LOST);
+    expect(notes.at(-1)).to.match(/^ended after 2 of 3 rows: the device was lost/);
+  });
+
+  it("ends the run with its files where no other opens", async () => {
+    const { outcome, rows, notes } = await run("no_other", (row) => row === 0, 1);
+    expect(outcome).to.equal("failed");
+    expect(rows.map(({ error }) => error)[1]).to.equal(
+      "device lost before, and no other opens: none left",
+    );
+    expect(rows).to.have.length(2);
+    expect(notes.at(-1)).to.match(/^ended after 2 of 3 rows/);
   });
 });
 
