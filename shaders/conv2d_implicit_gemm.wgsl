@@ -2,11 +2,13 @@
 // for pixel n,oh,ow holds x[n,ih,iw,ci] for each k = (kh,kw,ci), is never stored, and is gathered tile by tile
 // (lib/gather_x.wgsl).
 // x: [n,inH,inW,inC] NHWC, w: [kH,kW,inC,outC] HWIO, b: [outC] (not read without HAS_BIAS), y: [n,outH,outW,outC] NHWC.
-// One workgroup computes a tile of TILE_M pixels by TILE_N channels, one invocation THREAD_M by THREAD_N of it in
-// registers. Writes y (=). conv2d.wgsl is the same without tiles.
+// One workgroup computes a tile of TILE_M pixels by TILE_N channels of one split of the sum, one invocation THREAD_M by
+// THREAD_N of it in registers. With several splits, y is [splits,n,outH,outW,outC]: partial sums for sum_splits.wgsl, with
+// the bias in the first. Writes y (=). conv2d.wgsl is the same without tiles and splits.
 // The scheme: https://siboehm.com/articles/22/CUDA-MMM; implicit GEMM: https://arxiv.org/abs/1410.0759
-// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored (f32 or f16: b, tiles and sums are f32).
-// lib: index, gather_x, register_tile
+// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored of x and w, YStored of y (f32 or f16: b,
+// tiles and sums are f32).
+// lib: index, gather_x, register_tile, split
 
 override HAS_BIAS: bool = true;
 override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU after the bias; 1 is none
@@ -39,6 +41,7 @@ struct Params {
   dilationW: i32,
   padTop: i32,
   padLeft: i32,
+  splits: i32,
 }
 
 // x4 and w4 show x and w in fours; without VEC_X, VEC_W they are not read.
@@ -47,7 +50,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> w: array<Stored>;
 @group(0) @binding(3) var<storage, read> w4: array<vec4<Stored>>;
 @group(0) @binding(4) var<storage, read> b: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(5) var<storage, read_write> y: array<YStored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four pixels and four channels an element.
@@ -84,12 +87,13 @@ fn load_w4(k: i32, co: i32) -> vec4f {
   return value;
 }
 
-// Writes four channels of a row of the product, as far as they exist.
-fn store_y4(m: i32, co: i32, value: vec4f) {
-  if (m < params.n * params.outH * params.outW) {
+// Writes four channels of a row of a split's product, as far as they exist.
+fn store_y4(split: i32, m: i32, co: i32, value: vec4f) {
+  let m_count = params.n * params.outH * params.outW;
+  if (m < m_count) {
     #unroll c 4
     if (co + $c < params.outC) {
-      y[m * params.outC + co + $c] = Stored(value[$c]);
+      y[(split * m_count + m) * params.outC + co + $c] = YStored(value[$c]);
     }
     #end
   }
@@ -103,13 +107,17 @@ fn main(
 ) {
   let m_count = params.n * params.outH * params.outW;
   let k_count = params.kH * params.kW * params.inC;
+  let tiles_m = (m_count + TILE_M - 1) / TILE_M;
   let tiles_n = (params.outC + TILE_N - 1) / TILE_N;
-  let tile = i32(workgroup_index(workgroup_id, num_workgroups));
-  let m_base = tile / tiles_n * TILE_M;
-  let n_base = tile % tiles_n * TILE_N;
-  if (m_base >= m_count) {
+  let index = i32(workgroup_index(workgroup_id, num_workgroups));
+  let m_base = index / tiles_n % tiles_m * TILE_M;
+  let n_base = index % tiles_n * TILE_N;
+  let split = index / tiles_n / tiles_m;
+  if (split >= params.splits) {
     return;
   }
+  let k_begin = split_begin(split, params.splits, k_count);
+  let k_end = split_begin(split + 1, params.splits, k_count);
   let lane = i32(local_index);
   let lane_m = lane / LANES_N;
   let lane_n = lane % LANES_N;
@@ -124,7 +132,7 @@ fn main(
   #end
 
   var acc: RegisterTile; // see lib/register_tile.wgsl
-  for (var k_base = 0; k_base < k_count; k_base += TILE_K) {
+  for (var k_base = k_begin; k_base < k_end; k_base += TILE_K) {
     if (gathers) {
       if (VEC_X) {
         let tap = tap_at(k_base + a_k);
@@ -147,7 +155,7 @@ fn main(
     }
     workgroupBarrier();
     // Not TILE_K as such: software adapters would unroll the loop and compile for seconds.
-    let k_tile = min(TILE_K, k_count - k_base);
+    let k_tile = min(TILE_K, k_end - k_base);
     multiply_slice(&acc, k_tile, lane_m, lane_n);
     workgroupBarrier();
   }
@@ -157,7 +165,7 @@ fn main(
     let co = n_base + (lane_n + $j * LANES_N) * 4;
     var bias = vec4f();
     #unroll c 4
-    if (HAS_BIAS && co + $c < params.outC) {
+    if (HAS_BIAS && split == 0 && co + $c < params.outC) {
       bias[$c] = b[co + $c];
     }
     #end
@@ -166,7 +174,7 @@ fn main(
     {
       let m = m_base + (lane_m + $i * LANES_M) * 4 + $r;
       let value = acc[($i * 4 + $r) * COLS4 + $j] + bias;
-      store_y4(m, co, select(LEAKY_SLOPE * value, value, value > vec4f()));
+      store_y4(split, m, co, select(LEAKY_SLOPE * value, value, value > vec4f()));
     }
     #end
     #end

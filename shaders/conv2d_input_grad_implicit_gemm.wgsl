@@ -2,11 +2,14 @@
 // K = kH*kW*outC, where the row of a for pixel n,ih,iw holds dy[n,oh,ow,co] for each k = (kh,kw,co), 0 where no oh,ow reads
 // ih,iw through kh,kw, is never stored, and is gathered tile by tile. wT[k,ci] = w[kh,kw,ci,co].
 // dy: [n,outH,outW,outC] NHWC, w: [kH,kW,inC,outC] HWIO, dx: [n,inH,inW,inC] NHWC.
-// One workgroup computes a tile of TILE_M pixels by TILE_N channels, one invocation THREAD_M by THREAD_N of it in
-// registers. With a stride, tiles are of pixels of one phase (lib/phase.wgsl), whose sums have only the taps through which
-// they are read. Writes dx (=). conv2d_input_grad.wgsl is the same without tiles.
-// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored (f32 or f16: tiles and sums are f32).
-// lib: index, phase, register_tile
+// One workgroup computes a tile of TILE_M pixels by TILE_N channels of one split of the sum, one invocation THREAD_M by
+// THREAD_N of it in registers. With a stride, tiles are of pixels of one phase (lib/phase.wgsl), whose sums have only the
+// taps through which they are read: each phase splits its own. With several splits, dx is [splits,n,inH,inW,inC]: partial
+// sums for sum_splits.wgsl, zeros where a phase has no taps.
+// Writes dx (=). conv2d_input_grad.wgsl is the same without tiles and splits.
+// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored of dy and w, DxStored of dx (f32 or f16: tiles
+// and sums are f32).
+// lib: index, phase, register_tile, split
 
 // Four neighbouring channels come in one load; the wrapper says so where outC is a multiple of 4.
 override VEC_K: bool = false;
@@ -40,6 +43,7 @@ struct Params {
   padLeft: i32,
   tapStepH: i32, // see lib/phase.wgsl
   tapStepW: i32,
+  splits: i32,
 }
 
 // dy4 and w4 show dy and w in fours; without VEC_K they are not read.
@@ -47,7 +51,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> dy4: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read> w: array<Stored>;
 @group(0) @binding(3) var<storage, read> w4: array<vec4<Stored>>;
-@group(0) @binding(4) var<storage, read_write> dx: array<Stored>;
+@group(0) @binding(4) var<storage, read_write> dx: array<DxStored>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four pixels and four channels an element.
@@ -146,13 +150,14 @@ fn load_w4(ci: i32, tap: Tap) -> vec4f {
   return select(vec4f(), vec4f(w4[max(i, 0) / 4]), i >= 0);
 }
 
-// Writes four channels of a row of the product, as far as they exist.
-fn store_dx4(m: i32, ci: i32, value: vec4f) {
-  if (m < params.n * rows.pixels * columns.pixels) {
-    let first = dx_pixel(m) * params.inC + ci;
+// Writes four channels of a row of a split's product, as far as they exist.
+fn store_dx4(split: i32, m: i32, ci: i32, value: vec4f) {
+  let p = params;
+  if (m < p.n * rows.pixels * columns.pixels) {
+    let first = (split * p.n * p.inH * p.inW + dx_pixel(m)) * p.inC + ci;
     #unroll c 4
-    if (ci + $c < params.inC) {
-      dx[first + $c] = Stored(value[$c]);
+    if (ci + $c < p.inC) {
+      dx[first + $c] = DxStored(value[$c]);
     }
     #end
   }
@@ -166,18 +171,20 @@ fn main(
 ) {
   let p = params;
   let tiles_n = (p.inC + TILE_N - 1) / TILE_N;
-  var tile = i32(workgroup_index(workgroup_id, num_workgroups));
+  // As many tiles for each phase as the first has, which is the largest.
+  let most = p.n * ((p.inH + p.strideH - 1) / p.strideH) * ((p.inW + p.strideW - 1) / p.strideW);
+  let tiles = (most + TILE_M - 1) / TILE_M * tiles_n;
+  let index = i32(workgroup_index(workgroup_id, num_workgroups));
+  let tile = index % tiles;
+  let phases = p.strideH * p.strideW;
+  let split = index / tiles / phases;
+  if (split >= p.splits) {
+    return;
+  }
   var row_phase = Phase(p.inH, 0, p.kH);
   var column_phase = Phase(p.inW, 0, p.kW);
   if (STRIDED) {
-    // As many tiles for each phase as the first has, which is the largest.
-    let most = p.n * ((p.inH + p.strideH - 1) / p.strideH) * ((p.inW + p.strideW - 1) / p.strideW);
-    let phase_tiles = (most + TILE_M - 1) / TILE_M * tiles_n;
-    let phase = tile / phase_tiles;
-    tile -= phase * phase_tiles;
-    if (phase >= p.strideH * p.strideW) {
-      return;
-    }
+    let phase = index / tiles % phases;
     phase_h = phase / p.strideW;
     phase_w = phase % p.strideW;
     row_phase = phase_of(phase / p.strideW, p.inH, p.kH, p.strideH, p.dilationH, p.padTop, p.tapStepH);
@@ -193,6 +200,8 @@ fn main(
   if (m_base >= m_count) {
     return;
   }
+  let k_begin = split_begin(split, p.splits, k_count);
+  let k_end = split_begin(split + 1, p.splits, k_count);
   let lane = i32(local_index);
   let lane_m = lane / LANES_N;
   let lane_n = lane % LANES_N;
@@ -208,7 +217,7 @@ fn main(
   #end
 
   var acc: RegisterTile; // see lib/register_tile.wgsl
-  for (var k_base = 0; k_base < k_count; k_base += TILE_K) {
+  for (var k_base = k_begin; k_base < k_end; k_base += TILE_K) {
     let k_0 = k_base + lane_k;
     if (VEC_K) {
       let tap = tap_at(k_0);
@@ -243,7 +252,7 @@ fn main(
     }
     workgroupBarrier();
     // Not TILE_K as such: software adapters would unroll the loop and compile for seconds.
-    let k_tile = min(TILE_K, k_count - k_base);
+    let k_tile = min(TILE_K, k_end - k_base);
     multiply_slice(&acc, k_tile, lane_m, lane_n);
     workgroupBarrier();
   }
@@ -254,7 +263,7 @@ fn main(
   {
     let m = m_base + (lane_m + $i * LANES_M) * 4 + $r;
     let ci = n_base + (lane_n + $j * LANES_N) * 4;
-    store_dx4(m, ci, acc[($i * 4 + $r) * COLS4 + $j]);
+    store_dx4(split, m, ci, acc[($i * 4 + $r) * COLS4 + $j]);
   }
   #end
   #end

@@ -4,10 +4,11 @@
  */
 import { ceilDiv, grid1d, storedType, type Context, type Capabilities } from "../gpu/context.ts";
 import { conv2dParams, tapSteps, type Conv2dGeometry } from "../geometry.ts";
-import type { Tensor } from "../tensor.ts";
+import { elementCount, type Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dImplementation } from "./conv2d_algorithm.ts";
 import { wantedWorkgroups } from "./occupancy.ts";
 import { bindableAs } from "./repack.ts";
+import { sumSplits } from "./sum_splits.ts";
 
 /** How invocations share a tile: LANES_M x LANES_N of them, THREAD_M x THREAD_N elements each, TILE_K along the sum. */
 export interface GemmTile {
@@ -60,6 +61,11 @@ function tileUnsupported({ limits }: Capabilities, tile: GemmTile): string | und
 const GEMM_LANES = { LANES_M: 16, LANES_N: 8, TILE_K: 16 } as const;
 /** Pixels that a split of the weight gradient sums at least, so that its partial sums do not cost more than they save. */
 const LEAST_PIXELS_PER_SPLIT = 256;
+/**
+ * Terms that a split of y or dx sums at least, as in a dense layer: with fewer it costs more in its second pass, which
+ * writes and reads all partial sums, than it gives.
+ */
+const LEAST_K_PER_SPLIT = 256;
 
 interface Tiling extends GemmTile {
   /** Workgroups that cover M by N. */
@@ -84,29 +90,68 @@ function tiling(
   return { ...tile, tiles: tilesOf(tile) };
 }
 
+/**
+ * Into how many parts the sums of y or dx are split: more than one where fewer than half of the workgroups that a GPU
+ * wants would compute it. No split of the longest sum is left without work, and all partial sums fit in one binding.
+ * @param workgroups how many have work where sums are not split
+ * @param k terms of the longest sum
+ */
+function splitsOf(
+  device: Capabilities,
+  { shape }: Tensor,
+  { workgroups, k }: { workgroups: number; k: number },
+): number {
+  const wanted = wantedWorkgroups(device);
+  if (workgroups >= wanted / 2) return 1;
+  const most = Math.floor(device.maxBindingBytes / (4 * elementCount(shape)));
+  const fill = ceilDiv(wanted, workgroups);
+  return Math.max(1, Math.min(fill, Math.floor(k / LEAST_K_PER_SPLIT), most));
+}
+
+/** Lets `compute` write y, or its partial sums, which are then added: float32, and without the leaky ReLU. */
+function inSplits(
+  ctx: Context,
+  y: Tensor,
+  { splits, leakySlope = 1 }: { splits: number; leakySlope?: number | undefined },
+  compute: (out: Tensor, leakySlope: number) => void,
+): void {
+  if (splits === 1) {
+    compute(y, leakySlope);
+    return;
+  }
+  const partials = ctx.scratch([splits, ...y.shape], "float32", `${y.label} partials`);
+  compute(partials, 1);
+  sumSplits(ctx, partials, y, { leakySlope });
+  ctx.free(partials);
+}
+
 function conv2dImplicitGemm(
   ctx: Context,
-  { x, w, b, leakySlope = 1 }: Conv2dForward,
+  { x, w, b, leakySlope }: Conv2dForward,
   geometry: Conv2dGeometry,
   y: Tensor,
   tile: GemmTile | undefined,
 ): void {
-  const { n, outH, outW, inC, outC } = geometry;
+  const { n, outH, outW, inC, outC, kH, kW } = geometry;
   const { tiles, ...shape } = tiling(ctx.device, [n * outH * outW, outC], tile);
-  ctx.dispatch({
-    label: `conv2d ${y.label}`,
-    shader: "conv2d_implicit_gemm",
-    constants: {
-      ...shape,
-      HAS_BIAS: b !== undefined,
-      LEAKY_SLOPE: leakySlope,
-      VEC_X: inC % 4 === 0,
-      VEC_W: outC % 4 === 0,
-      Stored: storedType(x),
-    },
-    tensors: [x, vec4View(ctx, x), w, vec4View(ctx, w), b ?? w, y],
-    params: conv2dParams(geometry),
-    workgroups: grid1d(ctx.device, tiles),
+  const splits = splitsOf(ctx.device, y, { workgroups: tiles, k: kH * kW * inC });
+  inSplits(ctx, y, { splits, leakySlope }, (out, slope) => {
+    ctx.dispatch({
+      label: `conv2d ${y.label}`,
+      shader: "conv2d_implicit_gemm",
+      constants: {
+        ...shape,
+        HAS_BIAS: b !== undefined,
+        LEAKY_SLOPE: slope,
+        VEC_X: inC % 4 === 0,
+        VEC_W: outC % 4 === 0,
+        Stored: storedType(x),
+        YStored: storedType(out),
+      },
+      tensors: [x, vec4View(ctx, x), w, vec4View(ctx, w), b ?? w, out],
+      params: { ...conv2dParams(geometry), splits },
+      workgroups: grid1d(ctx.device, tiles * splits),
+    });
   });
 }
 
@@ -117,22 +162,30 @@ function conv2dInputGradImplicitGemm(
   dx: Tensor,
   tile: GemmTile | undefined,
 ): void {
-  const { n, inH, inW, inC, outC, strideH, strideW } = geometry;
+  const { n, inH, inW, inC, outC, kH, kW, strideH, strideW } = geometry;
   const phases = strideH * strideW;
   const pixels = n * ceilDiv(inH, strideH) * ceilDiv(inW, strideW);
   const { tiles, ...shape } = tiling(ctx.device, [pixels, inC], tile, phases);
-  ctx.dispatch({
-    label: `conv2dInputGrad ${dx.label}`,
-    shader: "conv2d_input_grad_implicit_gemm",
-    constants: {
-      ...shape,
-      VEC_K: outC % 4 === 0,
-      STRIDED: phases > 1,
-      Stored: storedType(dy),
-    },
-    tensors: [dy, vec4View(ctx, dy), w, vec4View(ctx, w), dx],
-    params: { ...conv2dParams(geometry), ...tapSteps(geometry) },
-    workgroups: grid1d(ctx.device, tiles * phases),
+  const steps = tapSteps(geometry);
+  // Of the phases, those that have any taps, and the taps of the one that has most.
+  const busy = Math.min(kH, steps.tapStepH) * Math.min(kW, steps.tapStepW);
+  const taps = ceilDiv(kH, steps.tapStepH) * ceilDiv(kW, steps.tapStepW);
+  const splits = splitsOf(ctx.device, dx, { workgroups: tiles * busy, k: taps * outC });
+  inSplits(ctx, dx, { splits }, (out) => {
+    ctx.dispatch({
+      label: `conv2dInputGrad ${dx.label}`,
+      shader: "conv2d_input_grad_implicit_gemm",
+      constants: {
+        ...shape,
+        VEC_K: outC % 4 === 0,
+        STRIDED: phases > 1,
+        Stored: storedType(dy),
+        DxStored: storedType(out),
+      },
+      tensors: [dy, vec4View(ctx, dy), w, vec4View(ctx, w), out],
+      params: { ...conv2dParams(geometry), ...steps, splits },
+      workgroups: grid1d(ctx.device, tiles * phases * splits),
+    });
   });
 }
 

@@ -26,6 +26,10 @@ const matrices = (pass: string) => ({
   test: "test/kernels/conv2d_subgroup_matrix.test.ts",
   grep: `subgroup matrices, .* ${pass} x=\\[2,5,7,24\\]`,
 });
+const splits = (pass: string) => ({
+  test: "test/kernels/conv2d_implicit_gemm.test.ts",
+  grep: `^conv2d implicit_gemm in splits, ${pass} float32`,
+});
 const dense = (algorithm: string) => ({
   test: "test/kernels/dense.test.ts",
   grep: `^dense, algorithm ${algorithm} `,
@@ -97,6 +101,30 @@ export const MUTATIONS: readonly Mutation[] = [
     replace: "(tap.index * params.outC + tap.co) * params.inC + ci",
     why: "the layout that the input gradient would like the filter to have; right where inC = outC = 1",
     ...conv("input_grad", "implicit_gemm"),
+  },
+  {
+    fault: "bias in every split of the sum",
+    file: "shaders/conv2d_implicit_gemm.wgsl",
+    find: "HAS_BIAS && split == 0 && ",
+    replace: "HAS_BIAS && ",
+    why: "what it was before sums were split, and still right where they are not",
+    ...splits("forward"),
+  },
+  {
+    fault: "leaky ReLU of partial sums",
+    file: "src/kernels/conv2d_implicit_gemm.ts",
+    find: "compute(partials, 1);",
+    replace: "compute(partials, leakySlope);",
+    why: "the shader that writes them has a leaky ReLU of its own",
+    ...splits("forward"),
+  },
+  {
+    fault: "partial sums left unwritten where there is nothing to sum",
+    file: "shaders/conv2d_input_grad_implicit_gemm.wgsl",
+    find: "  if (m_base >= m_count) {",
+    replace: "  if (m_base >= m_count || (p.splits > 1 && k_count == 0)) {",
+    why: "saves work that adds zeros; new memory is zero, memory that was used before is not",
+    ...splits("input_grad"),
   },
   {
     fault: "split that runs into the next",
