@@ -285,7 +285,7 @@ describe("bench/harness: a wrong kernel", () => {
 });
 
 describe("bench/run", () => {
-  useDevice(); // skips these tests where there is no adapter
+  const device = useDevice();
   let folder = "";
   const { kept, printed, notes } = hooks();
   const json = () => join(folder, "run.json");
@@ -317,7 +317,7 @@ describe("bench/run", () => {
     ]);
     expect(notes.join("\n")).to.match(/^ceilings: .* GFLOP\/s multiply-adds, .* GB\/s copy$/m);
     const { context, benchmarks } = readResults(json());
-    expect(context.ceilings.gflops).to.be.above(0);
+    expect(context.ceilings).to.have.all.keys("gflops", "gbps");
     expect(benchmarks.filter(({ engine }) => engine === "tuningfork")).to.have.length(5);
     for (const row of benchmarks) {
       expect(row).to.include.keys(
@@ -340,6 +340,18 @@ describe("bench/run", () => {
     const options = { ...OPTIONS, compare: path, against: json() };
     expect(await bench(options, hooks().kept)).to.equal("failed");
     expect(await bench({ ...options, threshold: 2.1 }, hooks().kept)).to.equal("well");
+  });
+
+  it("mixed rows have their ceiling named, and in the JSON", async function () {
+    skipWithoutFloat16(this, device());
+    const { kept, notes } = hooks();
+    const json = join(folder, "mixed.json");
+    const options = { ...OPTIONS, shape: "count=9", op: ["leaky_relu"], precision: "mixed", json };
+    expect(await bench(options, kept)).to.equal("well");
+    expect(notes.join("\n")).to.match(/^ceilings: .* multiply-adds, .* mixed rows .* copy$/m);
+    const { context, benchmarks } = readResults(json);
+    expect(context.ceilings.mixedGflops).to.be.at.least(context.ceilings.gflops);
+    expect(benchmarks.map(({ precision }) => precision)).to.deep.equal(["mixed", "mixed"]);
   });
 
   it("Ctrl-C leaves the JSON of what was measured", async () => {
