@@ -74,7 +74,9 @@ function lifetimesOf(device: DeviceCore, build: (ctx: Context) => void): Lifetim
 }
 
 interface Life extends Lifetime {
+  first: number;
   last: number;
+  freed: boolean;
   readonly meets: Set<number>;
 }
 
@@ -84,7 +86,7 @@ class Planner implements Context {
   scope?: string;
   readonly #lives: Life[] = [];
   readonly #indices = new Map<GPUBuffer, number>();
-  #event = 0;
+  #commands = 0;
 
   constructor(device: DeviceCore) {
     this.device = device;
@@ -92,20 +94,30 @@ class Planner implements Context {
 
   dispatch({ shader, constants, tensors }: Dispatch): void {
     const { bindings } = this.device.shader(shader, constants);
-    const written = tensors.filter((_, i) => bindings[i] === "read_write");
-    this.#meet(tensors, written);
+    const [read, written]: [Tensor[], Tensor[]] = [[], []];
+    tensors.forEach((tensor, i) => (bindings[i] === "read_write" ? written : read).push(tensor));
+    this.#meet(read, written);
   }
 
   copy(from: Tensor, to: Tensor): void {
     this.#meet([from], [to]);
   }
 
-  /** What is written must not lie in a buffer with anything else that is bound. */
-  #meet(tensors: readonly Tensor[], written: readonly Tensor[]): void {
-    this.#event++;
+  /**
+   * What the next command reads and what it writes must not lie in one buffer. What it writes may: WebGPU then asks only
+   * that no two tensors overlap.
+   */
+  #meet(read: readonly Tensor[], written: readonly Tensor[]): void {
+    const command = this.#commands++;
     const indexOf = ({ buffer }: Tensor) => this.#indices.get(buffer);
+    for (const tensor of [...read, ...written]) {
+      const life = this.#lives[indexOf(tensor) ?? -1];
+      if (!life) continue;
+      life.first = Math.min(life.first, command);
+      life.last = command + 1;
+    }
     for (const a of written.map(indexOf))
-      for (const b of tensors.map(indexOf)) {
+      for (const b of read.map(indexOf)) {
         if (a === undefined || b === undefined || a === b) continue;
         this.#lives[a]?.meets.add(b);
         this.#lives[b]?.meets.add(a);
@@ -118,23 +130,27 @@ class Planner implements Context {
     expectBufferSize(`${label} ${formatShape(shape)}`, bytes, this.device.limits.maxBufferSize);
     const name = { label } as GPUBuffer;
     this.#indices.set(name, this.#lives.length);
-    const first = this.#event++;
-    this.#lives.push({ label, bytes, first, last: Infinity, meets: new Set() });
+    const [first, last] = [Infinity, 0];
+    this.#lives.push({ label, bytes, first, last, freed: false, meets: new Set() });
     return { buffer: name, offsetBytes: 0, shape, dtype, label };
   }
 
   free(tensor: Tensor): void {
     const life = this.#lives[this.#indices.get(tensor.buffer) ?? -1];
-    if (life?.last !== Infinity)
+    if (life?.freed !== false)
       throw new DeviceError(
         `free: "${tensor.label}" is no live scratch tensor of this recording`,
         "validation",
       );
-    life.last = this.#event++;
+    life.freed = true;
   }
 
+  /** From the first command that touches it; up to the last one if it was freed, else to the end and beyond. */
   finish(): Lifetime[] {
-    return this.#lives;
+    return this.#lives.map((life) => {
+      const first = Math.min(life.first, this.#commands);
+      return { ...life, first, last: life.freed ? Math.max(first, life.last) : Infinity };
+    });
   }
 }
 

@@ -153,14 +153,14 @@ export class Passes {
       if (weight) ctx.free(weight);
       for (const { name, grad } of layer.parameters)
         if (grad) pass.observe?.(ctx, { layer, kind: "parameter gradient", name, tensor: grad });
-      if (!dx) break;
-      pass.observe?.(ctx, { layer, kind: "input gradient", name: layer.name, tensor: dx });
+      if (dx) pass.observe?.(ctx, { layer, kind: "input gradient", name: layer.name, tensor: dx });
       const extra = kept.get(layer);
       if (extra) ctx.free(extra);
       if (!sameMemory(dy, dLogits)) {
-        if (!sameMemory(dx, dy)) ctx.free(dy);
+        if (!dx || !sameMemory(dx, dy)) ctx.free(dy);
         if (!sameMemory(y, input) && !freed.some((gone) => sameMemory(gone, y))) ctx.free(y);
       }
+      if (!dx) break;
       dy = dx;
     }
     ctx.scope = "";

@@ -3,7 +3,8 @@ import type { Context, Dispatch } from "../../src/gpu/context.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import { DeviceError, ShaderError } from "../../src/gpu/errors.ts";
 import { leakyRelu } from "../../src/kernels/leaky_relu.ts";
-import { slice, type Tensor } from "../../src/tensor.ts";
+import { maxPool2dArgmax } from "../../src/kernels/max_pool2d.ts";
+import { reshape, slice, type Tensor } from "../../src/tensor.ts";
 import { useDevice } from "../support/device.ts";
 import { errorOf } from "../support/errors.ts";
 import { skipUnless } from "../support/skip.ts";
@@ -154,6 +155,43 @@ describe("Program: scratch tensors", () => {
       leakyRelu(ctx, { x: c }, { slope: 0.5 }, y);
     });
     expect([...(await device().read(y))]).to.deep.equal([-1, 3]);
+  });
+
+  it("may share a buffer where one command writes them both", async () => {
+    const [x, out] = [upload(Array.from({ length: 32 }, (_, i) => i)), upload(Array(8).fill(0))];
+    let lie: Tensor[] = [];
+    const program = await record((ctx) => {
+      const before = ctx.scratch([COUNT], "float32", "before");
+      ctx.copy(before, ctx.scratch([COUNT], "float32", "copy"));
+      ctx.free(before);
+      const y = ctx.scratch([1, 1, 2, 4], "float32", "y");
+      const argmax = ctx.scratch(y.shape, "uint8", "argmax");
+      const image = reshape(x, [1, 2, 4, 4]);
+      maxPool2dArgmax(ctx, { x: image }, { size: [2, 2] }, { y, argmax });
+      ctx.copy(y, reshape(out, y.shape));
+      lie = [before, y, argmax];
+    });
+    expect(program.scratch).to.have.length(2);
+    expect(new Set(lie.map(({ buffer }) => buffer))).to.have.length(1);
+    device().submit(program);
+    const [, y, argmax] = lie;
+    expect([...(await device().read(out))]).to.deep.equal([20, 21, 22, 23, 28, 29, 30, 31]);
+    expect(y?.offsetBytes).to.not.equal(argmax?.offsetBytes);
+    expect([...(await device().read(argmax!))]).to.deep.equal(Array(8).fill(3));
+    program.destroy();
+  });
+
+  it("leave their place to others after their last use, however late they are freed", async () => {
+    const program = await record((ctx) => {
+      const [a, b] = [ctx.scratch([COUNT], "float32", "a"), ctx.scratch([COUNT], "float32", "b")];
+      ctx.copy(a, b);
+      const [c, d] = [ctx.scratch([COUNT], "float32", "c"), ctx.scratch([COUNT], "float32", "d")];
+      ctx.copy(c, d);
+      for (const tensor of [a, b, c, d]) ctx.free(tensor);
+    });
+    expect(program.memory.liveBytes).to.equal(2 * 4 * COUNT);
+    expect(program.memory.plannedBytes).to.equal(2 * 4 * COUNT);
+    program.destroy();
   });
 
   it("may be freed by a slice of them, once", async () => {
