@@ -3,15 +3,15 @@
 // there, and the product is interpolated (Toom-Cook, here transposed). With V_k the powers 0 .. k-1 of the points:
 //   A = V_OUT_TILE,  G = S V_KERNEL,  and for 4 points and 6 points, of which the last is infinity,
 //
-//   point  B^T             S    V         point  B^T                   S     V
-//    0   [ 1  0 -1  0 ]    1  [ 1  0 .]    0   [ 4  0 -5  0  1  0 ]   1/4  [ 1  0  0 .]
-//    1   [ 0  1  1  0 ]   1/2 [ 1  1 .]    1   [ 0  4  4 -1 -1  0 ]   1/6  [ 1  1  1 .]
-//   -1   [ 0 -1  1  0 ]   1/2 [ 1 -1 .]   -1   [ 0 -4  4  1 -1  0 ]   1/6  [ 1 -1  1 .]
-//   inf  [ 0 -1  0  1 ]    1  [ 0  0 1]    2   [ 0 -2 -1  2  1  0 ]   1/24 [ 1  2  4 .]
-//                                         -2   [ 0  2 -1 -2  1  0 ]   1/24 [ 1 -2  4 .]
-//                                         inf  [ 0  4  0 -5  0  1 ]    1   [ 0  0  0 1]
+//   point  B^T             S    V         point  B^T                             S      V
+//    0   [ 1  0 -1  0 ]    1  [ 1  0 .]    0    [ 1  3/2 -2   -3/2  1    0 ]     1      [ 1  0    0   .]
+//    1   [ 0  1  1  0 ]   1/2 [ 1  1 .]    1    [ 0  1    5/2  1/2 -1    0 ]     1/3    [ 1  1    1   .]
+//   -1   [ 0 -1  1  0 ]   1/2 [ 1 -1 .]   -1    [ 0  1    1/2 -5/2  1    0 ]     1/3    [ 1 -1    1   .]
+//   inf  [ 0 -1  0  1 ]    1  [ 0  0 1]    2    [ 0 -1/2 -1    1/2  1    0 ]     1/15   [ 1  2    4   .]
+//                                         -1/2  [ 0 -2    1    2   -1    0 ]     16/15  [ 1 -1/2  1/4 .]
+//                                          inf  [ 0  1    3/2 -2   -3/2  1 ]     1      [ 0  0    0  1]
 //
-// and for 8 points, of which 2 and 1/2 bring two of opposite signs each,
+// and for 8 points, of which 1, 2 and 1/2 bring two of opposite signs each,
 //
 //   point  B^T                                        S      V
 //    0     [ 1  0   -21/4  0     21/4  0     -1  0 ]  1      [ 1  0   0    0    .]
@@ -20,33 +20,31 @@
 //    1/2   [ 0  2    4    -5/2  -5     1/2    1  0 ]  32/45  [ 1  1/2 1/4  1/8  .]
 //    inf   [ 0 -1    0     21/4  0    -21/4   0  1 ]  1      [ 0  0   0    0   1]
 //
+// Of the points with small terms these have the smallest roundings (docs/numerics.md).
 // Reference: Lavin & Gray 2015, https://arxiv.org/abs/1509.09308, section 4; Winograd 1980, "Arithmetic Complexity of
 // Computations". src/reference/conv2d_winograd.ts derives the matrices from the points.
 // Constants: IN_TILE (4, 6 or 8).
 
-// Pixels, taps or points; 0 behind their end.
+// Pixels, taps or points; taps are 0 behind their end, where the others are not read.
 alias Line = array<f32, 8>;
 
 // B^T d.
 fn interpolate_transposed(d: Line) -> Line {
-  let none = 0.0;
   if (IN_TILE == 4) {
-    return Line(d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1], none, none, none, none);
+    return Line(d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1], 0.0, 0.0, 0.0, 0.0);
   }
   if (IN_TILE == 6) {
-    let even_1 = 4.0 * d[2] - d[4];
-    let odd_1 = 4.0 * d[1] - d[3];
-    let even_2 = d[4] - d[2];
-    let odd_2 = 2.0 * (d[3] - d[1]);
+    let even = d[4] - d[2];
+    let odd = d[3] - d[1];
     return Line(
-      4.0 * d[0] - 5.0 * d[2] + d[4],
-      even_1 + odd_1,
-      even_1 - odd_1,
-      even_2 + odd_2,
-      even_2 - odd_2,
-      4.0 * d[1] - 5.0 * d[3] + d[5],
-      none,
-      none,
+      d[0] + 1.5 * (d[1] - d[3]) - 2.0 * d[2] + d[4],
+      d[1] + 2.5 * d[2] + 0.5 * d[3] - d[4],
+      d[1] + 0.5 * d[2] - 2.5 * d[3] + d[4],
+      even + 0.5 * odd,
+      2.0 * odd - even,
+      d[1] + 1.5 * (d[2] - d[4]) - 2.0 * d[3] + d[5],
+      0.0,
+      0.0,
     );
   }
   let even_1 = 4.25 * d[4] - d[2] - d[6];
@@ -85,6 +83,9 @@ fn evaluate(c: Line, count: i32) -> Line {
     even_half - odd_half,
     0.0,
   );
+  if (IN_TILE == 6) {
+    m[4] = even_half - odd_half; // at -1/2
+  }
   m[IN_TILE - 1] = c[count - 1];
   return m;
 }
@@ -94,23 +95,23 @@ fn evaluate_transposed(m: Line, count: i32) -> Line {
   let even_1 = m[1] + m[2];
   let odd_1 = m[1] - m[2];
   var c = Line(m[0] + even_1, odd_1, even_1, odd_1, even_1, 0.0, 0.0, 0.0);
-  if (IN_TILE > 4) {
-    let even_2 = m[3] + m[4];
-    let odd_2 = m[3] - m[4];
-    c[0] += even_2;
-    c[1] += 2.0 * odd_2;
-    c[2] += 4.0 * even_2;
-    c[3] += 8.0 * odd_2;
-    c[4] += 16.0 * even_2;
+  if (IN_TILE == 6) {
+    c[0] += m[3] + m[4];
+    c[1] += 2.0 * m[3] - 0.5 * m[4];
+    c[2] += 4.0 * m[3] + 0.25 * m[4];
+    c[3] += 8.0 * m[3] - 0.125 * m[4];
+    c[4] += 16.0 * m[3] + 0.0625 * m[4];
   }
   if (IN_TILE == 8) {
+    let even_2 = m[3] + m[4];
+    let odd_2 = m[3] - m[4];
     let even_half = m[5] + m[6];
     let odd_half = m[5] - m[6];
-    c[0] += even_half;
-    c[1] += 0.5 * odd_half;
-    c[2] += 0.25 * even_half;
-    c[3] += 0.125 * odd_half;
-    c[4] += 0.0625 * even_half;
+    c[0] += even_2 + even_half;
+    c[1] += 2.0 * odd_2 + 0.5 * odd_half;
+    c[2] += 4.0 * even_2 + 0.25 * even_half;
+    c[3] += 8.0 * odd_2 + 0.125 * odd_half;
+    c[4] += 16.0 * even_2 + 0.0625 * even_half;
   }
   c[count - 1] += m[IN_TILE - 1];
   return c;
@@ -120,7 +121,7 @@ fn evaluate_transposed(m: Line, count: i32) -> Line {
 fn scale(m: Line) -> Line {
   var scales = array(1.0, 0.5, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0);
   if (IN_TILE == 6) {
-    scales = array(0.25, 1.0 / 6.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 24.0, 1.0, 0.0, 0.0);
+    scales = array(1.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 15.0, 16.0 / 15.0, 1.0, 0.0, 0.0);
   } else if (IN_TILE == 8) {
     scales = array(1.0, 2.0 / 9.0, 2.0 / 9.0, 1.0 / 90.0, 1.0 / 90.0, 32.0 / 45.0, 32.0 / 45.0, 1.0);
   }

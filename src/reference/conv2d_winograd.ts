@@ -14,7 +14,7 @@ const transpose = (m: Matrix): Matrix => m[0]!.map((_, column) => m.map((row) =>
 /** Where the polynomials are evaluated, by their number; the last is infinity. */
 const POINTS: Readonly<Record<number, readonly number[]>> = {
   4: [0, 1, -1],
-  6: [0, 1, -1, 2, -2],
+  6: [0, 1, -1, 2, -0.5],
   8: [0, 1, -1, 2, -2, 0.5, -0.5],
 };
 
