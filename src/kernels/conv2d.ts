@@ -127,7 +127,7 @@ const IMPLEMENTATIONS: Readonly<Record<Conv2dAlgorithm, Conv2dImplementation>> =
 
 /**
  * How many times the bound of a plain sum an algorithm may be off where all magnitudes are alike. Winograd's own terms
- * sum to more than the plain ones, to 9 times as much with a 3x3 kernel; with tiles of 4x4 and few channels, 17 times the
+ * sum to more than the plain ones, to 9 times as much with a 2x2 kernel; with tiles of 4x4 and one channel, 17 times the
  * plain bound was seen (docs/numerics.md).
  */
 export function roundingFactor(algorithm: string): number {
