@@ -78,7 +78,8 @@ async function sample({ run, wait, outputBytes = 0 }, { seconds, samples }) {
 /**
  * Puts Dawn where a browser has it, for engines written for browsers, on the adapter that the parent names.
  * While a promise of Dawn's is pending, its Node bindings poll without a pause, which takes a core from a software
- * adapter. tuningfork stops the thread between the polls (src/gpu/wait.ts); the waits of these engines get the same.
+ * adapter. tuningfork stops the thread between the polls (src/gpu/wait.ts); the waits of these engines get the same,
+ * unless PEER_PAUSES=off asks for them as they come.
  */
 export async function openDawn() {
   const { create, globals } = await import("webgpu");
@@ -94,7 +95,7 @@ export async function openDawn() {
   });
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new Error(`Dawn has no adapter ${name ?? ""}`);
-  if (adapter.info.isFallbackAdapter)
+  if (adapter.info.isFallbackAdapter && process.env.PEER_PAUSES !== "off")
     for (const [type, method] of [
       [globalThis.GPUBuffer, "mapAsync"],
       [globalThis.GPUQueue, "onSubmittedWorkDone"],
