@@ -7,8 +7,8 @@ import { bestRate, boundOf, matrixVariants, measureCeilings } from "../../bench/
 import { openDevice } from "../../src/gpu/device.ts";
 import { compilePipeline } from "../../src/gpu/pipeline.ts";
 import { loadShader } from "../../src/gpu/shader.ts";
-import { SUBGROUP_MATRIX } from "../../src/gpu/subgroup_matrix.ts";
 import { useDevice } from "../support/device.ts";
+import { withNullDevice } from "../support/null_backend.ts";
 import { skipUnless, skipWithoutFloat16, skipWithoutSubgroups } from "../support/skip.ts";
 
 const EMULATED = { m: 16, n: 8, k: 8 };
@@ -61,29 +61,18 @@ describe("bench/ceilings: products of subgroup matrices, emulated", () => {
 });
 
 describe("bench/ceilings: products of subgroup matrices, on tensor cores", () => {
-  // Dawn's null backend computes nothing, but its compiler checks all that it would be asked to compute.
   it("compile", async function () {
-    const { create, globals } = await import("webgpu");
-    Object.assign(globalThis, globals);
-    const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
-    const adapter = await gpu.requestAdapter();
-    skipUnless(this, adapter, "needs a Dawn with its null backend");
-    const knows = adapter.features.has(SUBGROUP_MATRIX);
-    skipUnless(this, knows, `needs a Dawn that knows ${SUBGROUP_MATRIX}`);
-    const handle = await adapter.requestDevice({
-      requiredFeatures: [SUBGROUP_MATRIX as GPUFeatureName, "subgroups", "shader-f16"],
+    await withNullDevice(this, async (handle) => {
+      for (const [m, n, k] of [
+        [16, 16, 16],
+        [16, 8, 16],
+        [8, 8, 8],
+      ] as const)
+        for (const variant of matrixVariants({ m, n, k, lanes: 32, emulated: false })) {
+          const { shader, constants } = variant;
+          await compilePipeline(handle, loadShader(shader, constants), constants);
+        }
     });
-    for (const [m, n, k] of [
-      [16, 16, 16],
-      [16, 8, 16],
-      [8, 8, 8],
-    ] as const)
-      for (const variant of matrixVariants({ m, n, k, lanes: 32, emulated: false })) {
-        const { shader, constants } = variant;
-        await compilePipeline(handle, loadShader(shader, constants), constants);
-      }
-    handle.destroy();
-    expect(gpu).not.to.equal(undefined); // and kept alive to here: devices do not outlive it
   });
 });
 

@@ -21,6 +21,7 @@ import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
 import type { Shape, Tensor } from "../../src/tensor.ts";
 import { expectPass, nameOf, PASSES, prepare, type Conv2dCase } from "../support/conv2d.ts";
 import { useDevice } from "../support/device.ts";
+import { withNullDevice } from "../support/null_backend.ts";
 import { skipUnless, skipWithoutFloat16, skipWithoutSubgroups } from "../support/skip.ts";
 import { leakyReference } from "../support/leaky.ts";
 import { expectClose } from "../../src/testing/close.ts";
@@ -213,34 +214,25 @@ describe("conv2d by subgroup matrices, on tensor cores", () => {
     expect(why(pretended(undefined), 8, 8)).to.contain("no subgroup matrices");
   });
 
-  // Dawn's null backend computes nothing, but its compiler checks all that it would be asked to compute.
   it("compiles", async function () {
-    const { create, globals } = await import("webgpu");
-    Object.assign(globalThis, globals);
-    const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
-    const adapter = await gpu.requestAdapter();
-    skipUnless(this, adapter, "needs a Dawn with its null backend");
-    const knows = adapter.features.has(SUBGROUP_MATRIX);
-    skipUnless(this, knows, `needs a Dawn that knows ${SUBGROUP_MATRIX}`);
-    const device = await adapter.requestDevice({
-      requiredFeatures: [SUBGROUP_MATRIX as GPUFeatureName, "subgroups", "shader-f16"],
+    await withNullDevice(this, async (device) => {
+      for (const config of [NVIDIA, { ...NVIDIA, n: 8 }, { ...NVIDIA, m: 8 }])
+        for (const test of [
+          layer,
+          { ...layer, x: [32, 96, 96, 64] },
+          { ...layer, w: [3, 3, 64, 32] },
+        ])
+          for (const pass of ALL) {
+            const [dispatch] = dispatches(pretended(config), pass, test);
+            const { shader, constants = {} } = dispatch!;
+            await compilePipeline(device, loadShader(shader, constants), constants);
+          }
+      const check = { MATRIX_M: 16, MATRIX_N: 16, MATRIX_K: 16, LANES: 128 };
+      await compilePipeline(device, loadShader("subgroup_matrix_check", check), check);
+      expect(await multipliesRightly(device, { ...NVIDIA, lanes: 128 }), "computed").to.equal(
+        false,
+      );
     });
-    for (const config of [NVIDIA, { ...NVIDIA, n: 8 }, { ...NVIDIA, m: 8 }])
-      for (const test of [
-        layer,
-        { ...layer, x: [32, 96, 96, 64] },
-        { ...layer, w: [3, 3, 64, 32] },
-      ])
-        for (const pass of ALL) {
-          const [dispatch] = dispatches(pretended(config), pass, test);
-          const { shader, constants = {} } = dispatch!;
-          await compilePipeline(device, loadShader(shader, constants), constants);
-        }
-    const check = { MATRIX_M: 16, MATRIX_N: 16, MATRIX_K: 16, LANES: 128 };
-    await compilePipeline(device, loadShader("subgroup_matrix_check", check), check);
-    expect(await multipliesRightly(device, { ...NVIDIA, lanes: 128 }), "computed").to.equal(false);
-    device.destroy();
-    expect(gpu).not.to.equal(undefined); // and kept alive to here: devices do not outlive it
   });
 });
 
