@@ -5,10 +5,10 @@
 // dw comes multiplied by loss_scale[0] with HAS_SCALE (see loss_scale.wgsl) and is divided by it first.
 // The host computes the corrected rate (step.rate). Nothing changes while status word 0 is not 0: a gradient was not
 // finite, and the last good weights stay.
-// dw, w, m, u: vectors of `count` values. Value is f32, or vec4f where four divides their length. Invocation i updates
-// the values i, i + invocations, ...; updates w, m, u in place.
+// dw, w, m, u: vectors of `count` values. Value is f32, or vec4f where four divides their length.
+// Updates w, m, u in place.
 // Reference: Kingma & Ba 2014, algorithm 2; epsilon is added to u as in Keras (PyTorch adds it to |dw|).
-// lib: step
+// lib: chunk, step
 
 override WG_SIZE: u32 = 64;
 override HAS_SCALE: bool = false;
@@ -38,7 +38,8 @@ fn main(
   if (status[0] != 0) {
     return;
   }
-  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
+  let chunk = chunk_of(params.count, id, num_workgroups);
+  for (var i = chunk.first; i < chunk.end; i += WG_SIZE) {
     var gradient = dw[i];
     if (HAS_SCALE) {
       gradient /= loss_scale[0];

@@ -1,6 +1,7 @@
 // y += x, element by element: the gradients of several batches become that of one step.
-// x, y: vectors of `count` values. Value is f32, or vec4f where four divides their length. Invocation i adds the values
-// i, i + invocations, ... Updates y (+=).
+// x, y: vectors of `count` values. Value is f32, or vec4f where four divides their length.
+// Updates y (+=).
+// lib: chunk
 
 override WG_SIZE: u32 = 64;
 
@@ -17,7 +18,8 @@ fn main(
   @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) num_workgroups: vec3u,
 ) {
-  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
+  let chunk = chunk_of(params.count, id, num_workgroups);
+  for (var i = chunk.first; i < chunk.end; i += WG_SIZE) {
     y[i] += x[i];
   }
 }

@@ -1,7 +1,7 @@
 // Raises the status when an element of x is NaN or infinite: word 0 = 1, word 1 = the first such step.
-// x: a vector of `count` elements, read as bits; status: [4]. Each invocation looks at every `invocations`-th element.
+// x: a vector of `count` Bits, u32, or vec4u where four divides its length; status: [4].
 // Updates status; its atomics are integers, so the order does not matter.
-// lib: step
+// lib: chunk, step
 
 override WG_SIZE: u32 = 64;
 
@@ -9,7 +9,7 @@ struct Params {
   count: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(0) var<storage, read> x: array<Bits>;
 @group(0) @binding(1) var<storage, read> step: Step;
 @group(0) @binding(2) var<storage, read_write> status: array<atomic<u32>>;
 @group(1) @binding(0) var<uniform> params: Params;
@@ -19,12 +19,13 @@ fn main(
   @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) num_workgroups: vec3u,
 ) {
-  const EXPONENT = 0x7f800000u; // all ones in NaN and infinity only
-  var largest = 0u;
-  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
+  const EXPONENT = Bits(0x7f800000u); // all ones in NaN and infinity only
+  var largest = Bits();
+  let chunk = chunk_of(params.count, id, num_workgroups);
+  for (var i = chunk.first; i < chunk.end; i += WG_SIZE) {
     largest = max(largest, x[i] & EXPONENT);
   }
-  if (largest == EXPONENT) {
+  if (any(largest == EXPONENT)) {
     atomicMax(&status[0], 1u);
     atomicMin(&status[1], step.number);
   }

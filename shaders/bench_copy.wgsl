@@ -1,6 +1,6 @@
 // The memory ceiling of an adapter: y = x, one value after another.
-// x, y: vectors of `count` values, of the type Value: f32 or vec4f. Invocation i copies the values i, i + invocations, ...
-// Writes y (=).
+// x, y: vectors of `count` values, of the type Value: f32 or vec4f. Writes y (=).
+// lib: chunk
 
 override WG_SIZE: u32 = 64;
 
@@ -17,7 +17,8 @@ fn main(
   @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) num_workgroups: vec3u,
 ) {
-  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
+  let chunk = chunk_of(params.count, id, num_workgroups);
+  for (var i = chunk.first; i < chunk.end; i += WG_SIZE) {
     y[i] = x[i];
   }
 }

@@ -1,6 +1,7 @@
 // y = x in another floating-point type, rounded to nearest where y has fewer bits.
 // x, y: vectors of `count` values. XStored and Stored are f32 and f16 or f16 and f32, or vec4 of them where four divides
-// their length. Invocation i casts the values i, i + invocations, ... Writes y (=).
+// their length. Writes y (=).
+// lib: chunk
 
 override WG_SIZE: u32 = 64;
 
@@ -17,7 +18,8 @@ fn main(
   @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) num_workgroups: vec3u,
 ) {
-  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
+  let chunk = chunk_of(params.count, id, num_workgroups);
+  for (var i = chunk.first; i < chunk.end; i += WG_SIZE) {
     y[i] = Stored(x[i]);
   }
 }

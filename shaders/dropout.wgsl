@@ -2,9 +2,9 @@
 // Kept or not depends on seed, step, layer and element alone, so that backward finds the mask of forward again:
 //   words = philox4x32(counter = (element >> 2, step, layer, 0), key = seed), kept if words[element & 3] >= threshold
 // x, y: vectors of `count` elements in Stored, f32 or f16, of which the first is element 4 * first_block of the whole tensor.
-// An invocation computes the four elements of a counter, and of every `invocations`-th one after it. Writes y (=).
+// An invocation computes the four elements of a counter at once. Writes y (=).
 // Reference: Srivastava et al. 2014; threshold = rate * 2^32, scale = 1 / (1 - rate).
-// lib: philox, step
+// lib: chunk, philox, step
 
 override WG_SIZE: u32 = 64;
 
@@ -30,7 +30,8 @@ fn main(
 ) {
   let key = vec2u(params.seed_low, params.seed_high);
   let blocks = (params.count + 3) / 4;
-  for (var block = id.x; block < blocks; block += num_workgroups.x * WG_SIZE) {
+  let chunk = chunk_of(blocks, id, num_workgroups);
+  for (var block = chunk.first; block < chunk.end; block += WG_SIZE) {
     let counter = vec4u(params.first_block + block, step.number, params.layer, 0);
     let words = philox4x32(counter, key);
     for (var word = 0u; word < 4; word++) {

@@ -1,8 +1,9 @@
 // Leaky ReLU, element by element: y = x where x > 0, else slope * x. Slope 0 is ReLU.
 // x, y: vectors of `count` values, any layout. Value is f32, or vec4f where four divides their length;
 // Stored is the same as it lies in memory, perhaps in f16.
-// Invocation i computes the values i, i + invocations, ... Writes y (=).
+// Writes y (=).
 // Reference: Maas, Hannun & Ng 2013; Keras' LeakyReLU calls the slope alpha.
+// lib: chunk
 
 override WG_SIZE: u32 = 64;
 
@@ -20,7 +21,8 @@ fn main(
   @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) num_workgroups: vec3u,
 ) {
-  for (var i = id.x; i < params.count; i += num_workgroups.x * WG_SIZE) {
+  let chunk = chunk_of(params.count, id, num_workgroups);
+  for (var i = chunk.first; i < chunk.end; i += WG_SIZE) {
     let value = Value(x[i]);
     y[i] = Stored(select(params.slope * value, value, value > Value(0.0)));
   }

@@ -133,11 +133,8 @@ export function expectDType(op: string, wanted: DType, ...tensors: readonly Tens
       throw new ShapeError(op, `"${label}": expected ${wanted}, got ${dtype}`, { got: shape });
 }
 
-/**
- * The grid for a shader in which invocation i works on the items i, i + invocations, i + 2 * invocations, ... below
- * `count`; it needs no folding, however large the count.
- */
-export function strideGrid(device: Capabilities, count: number, workgroupSize: number): [number] {
+/** The grid for a shader that loops over `count` items by lib/chunk.wgsl; it needs no folding, however many they are. */
+export function chunkGrid(device: Capabilities, count: number, workgroupSize: number): [number] {
   const workgroups = ceilDiv(count, workgroupSize * itemsPerInvocation(device));
   return [Math.min(Math.max(1, workgroups), device.limits.maxComputeWorkgroupsPerDimension)];
 }

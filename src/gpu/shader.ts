@@ -16,7 +16,7 @@ import { fileURLToPath } from "node:url";
 import { ShaderError } from "./errors.ts";
 
 /** Types that a shader may be built with, see `Constants`. */
-export type ShaderType = "f32" | "vec4f" | "f16" | "vec4h";
+export type ShaderType = "f32" | "vec4f" | "f16" | "vec4h" | "u32" | "vec4u";
 
 /** Libraries that take the place of others, see `Constants`. */
 export type ShaderLib = "subgroup_matrix_emulated";

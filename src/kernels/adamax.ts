@@ -1,7 +1,7 @@
 /**
  * Adamax (Kingma & Ba 2014) as Keras has it: w -= rate / (1 - beta1^t) * m / (u + epsilon).
  */
-import { expectDType, strideGrid, valueType, type Context } from "../gpu/context.ts";
+import { expectDType, chunkGrid, valueType, type Context } from "../gpu/context.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
 
@@ -58,7 +58,7 @@ export function adamax(
       // A binding needs a buffer: step stands in where there is no scale.
       tensors: [gradient ?? dw, step, status, lossScale ?? step, ...state],
       params: { count: count / lanes, beta1, one_minus_beta1: 1 - beta1, beta2, epsilon },
-      workgroups: strideGrid(ctx.device, count / lanes, WG_SIZE),
+      workgroups: chunkGrid(ctx.device, count / lanes, WG_SIZE),
     });
   });
 }

@@ -1,7 +1,7 @@
 /**
  * Adding one tensor to another, in place.
  */
-import { strideGrid, valueType, type Context } from "../gpu/context.ts";
+import { chunkGrid, valueType, type Context } from "../gpu/context.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
 
@@ -18,7 +18,7 @@ export function add(ctx: Context, { x }: { x: Tensor }, y: Tensor): void {
       constants: { WG_SIZE, Value },
       tensors,
       params: { count: count / lanes },
-      workgroups: strideGrid(ctx.device, count / lanes, WG_SIZE),
+      workgroups: chunkGrid(ctx.device, count / lanes, WG_SIZE),
     });
   });
 }

@@ -1,7 +1,7 @@
 /**
  * Watches for NaN and infinity without a read-back.
  */
-import { ceilDiv, expectDType, strideGrid, type Context } from "../gpu/context.ts";
+import { ceilDiv, chunkGrid, expectDType, valueType, type Context } from "../gpu/context.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
 
@@ -23,13 +23,14 @@ export function allFinite(
   expectShape("allFinite", "step", step, [4]);
   expectShape("allFinite", "status", status, [4]);
   forEachWindow(ctx.device, flat(x), (tensors, { count }) => {
+    const { lanes } = valueType(count);
     ctx.dispatch({
       label: `allFinite ${x.label}`,
       shader: "all_finite",
-      constants: { WG_SIZE },
+      constants: { WG_SIZE, Bits: lanes === 4 ? "vec4u" : "u32" },
       tensors: [...tensors, step, status],
-      params: { count },
-      workgroups: strideGrid(ctx.device, ceilDiv(count, ELEMENTS), WG_SIZE),
+      params: { count: count / lanes },
+      workgroups: chunkGrid(ctx.device, ceilDiv(count, ELEMENTS), WG_SIZE),
     });
   });
 }

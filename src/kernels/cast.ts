@@ -1,7 +1,7 @@
 /**
  * The same values as float16 or as float32.
  */
-import { strideGrid, valueType, type Context } from "../gpu/context.ts";
+import { chunkGrid, valueType, type Context } from "../gpu/context.ts";
 import { expectShape, ShapeError, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
 
@@ -22,7 +22,7 @@ export function cast(ctx: Context, { x }: { x: Tensor }, y: Tensor): void {
       constants: { WG_SIZE, XStored, Stored },
       tensors,
       params: { count: count / lanes },
-      workgroups: strideGrid(ctx.device, count / lanes, WG_SIZE),
+      workgroups: chunkGrid(ctx.device, count / lanes, WG_SIZE),
     });
   });
 }

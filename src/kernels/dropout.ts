@@ -2,7 +2,7 @@
  * Inverted dropout whose mask is a function of seed, step, layer and element: never stored, the same in forward and
  * backward, on every adapter, for any workgroup size.
  */
-import { ceilDiv, expectFloats, storedType, strideGrid, type Context } from "../gpu/context.ts";
+import { ceilDiv, expectFloats, storedType, chunkGrid, type Context } from "../gpu/context.ts";
 import { seedWords } from "../random.ts";
 import { expectShape, type Tensor } from "../tensor.ts";
 import { flat, forEachWindow } from "./windows.ts";
@@ -75,7 +75,7 @@ function mask(
         seed_high,
         layer,
       },
-      workgroups: strideGrid(ctx.device, ceilDiv(count, 4), WG_SIZE),
+      workgroups: chunkGrid(ctx.device, ceilDiv(count, 4), WG_SIZE),
     });
   });
 }

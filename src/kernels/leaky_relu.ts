@@ -5,7 +5,7 @@ import {
   ceilDiv,
   expectDType,
   expectFloats,
-  strideGrid,
+  chunkGrid,
   valueType,
   type Context,
 } from "../gpu/context.ts";
@@ -38,7 +38,7 @@ export function leakyRelu(
       constants: { WG_SIZE, Value, Stored },
       tensors,
       params: { count: count / lanes, slope },
-      workgroups: strideGrid(ctx.device, count / lanes, WG_SIZE),
+      workgroups: chunkGrid(ctx.device, count / lanes, WG_SIZE),
     });
   });
 }
@@ -61,7 +61,7 @@ export function leakyReluGrad(
       constants: { WG_SIZE, Value, Stored },
       tensors,
       params: { count: count / lanes, slope },
-      workgroups: strideGrid(ctx.device, count / lanes, WG_SIZE),
+      workgroups: chunkGrid(ctx.device, count / lanes, WG_SIZE),
     });
   });
 }

@@ -3,7 +3,7 @@ import {
   ceilDiv,
   grid1d,
   itemsPerInvocation,
-  strideGrid,
+  chunkGrid,
   valueType,
 } from "../../src/gpu/context.ts";
 import type { Device } from "../../src/gpu/device.ts";
@@ -45,15 +45,15 @@ describe("gpu/context", () => {
       expect(itemsPerInvocation(deviceOf(kind))).to.be.greaterThan(1);
   });
 
-  it("strideGrid covers the count once and stops at the limit", () => {
-    expect(strideGrid(gpu, 0, 64)).to.deep.equal([1]);
-    expect(strideGrid(gpu, 64, 64)).to.deep.equal([1]);
-    expect(strideGrid(gpu, 65, 64)).to.deep.equal([2]);
-    expect(strideGrid(gpu, 1e9, 64)).to.deep.equal([MOST]);
+  it("chunkGrid covers the count once and stops at the limit", () => {
+    expect(chunkGrid(gpu, 0, 64)).to.deep.equal([1]);
+    expect(chunkGrid(gpu, 64, 64)).to.deep.equal([1]);
+    expect(chunkGrid(gpu, 65, 64)).to.deep.equal([2]);
+    expect(chunkGrid(gpu, 1e9, 64)).to.deep.equal([MOST]);
     const software = deviceOf("mesa-software");
     const items = 64 * itemsPerInvocation(software);
-    expect(strideGrid(software, items, 64)).to.deep.equal([1]);
-    expect(strideGrid(software, items + 1, 64)).to.deep.equal([2]);
+    expect(chunkGrid(software, items, 64)).to.deep.equal([1]);
+    expect(chunkGrid(software, items + 1, 64)).to.deep.equal([2]);
   });
 
   it("valueType takes vec4f where four divides the count", () => {
