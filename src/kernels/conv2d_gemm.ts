@@ -30,7 +30,7 @@ export function conv2dGemmUnsupported(
 
 /**
  * y = x w + b or leakyRelu(x w + b).  x [n,h,w,inC], w [1,1,inC,outC], b [outC] or none, y [n,h,w,outC].
- * Shaders: matmul_batched.wgsl, matmul_subgroup.wgsl.  Writes y (=).
+ * Shaders: matmul_batched.wgsl, matmul_subgroup.wgsl, matmul_subgroup_stationary.wgsl.  Writes y (=).
  */
 export function conv2dGemm(
   ctx: Context,

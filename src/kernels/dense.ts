@@ -144,7 +144,7 @@ export function dense(
 
 /**
  * dx = dy w^T, the gradient of the input.  dy [n,outC], w [inC,outC], dx [n,inC].
- * Shaders: dense_input_grad.wgsl, matmul_tiled.wgsl, matmul_subgroup.wgsl.  Writes dx (=).
+ * Shaders: dense_input_grad.wgsl, matmul_tiled.wgsl, matmul_subgroup.wgsl, matmul_subgroup_stationary.wgsl, repack.wgsl.  Writes dx (=).
  */
 export function denseInputGrad(
   ctx: Context,
@@ -173,7 +173,7 @@ export function denseInputGrad(
 
 /**
  * dw = x^T dy, the gradient of the weights.  x [n,inC], dy [n,outC], dw [inC,outC].
- * Shaders: dense_weight_grad.wgsl, matmul_tiled.wgsl, matmul_subgroup.wgsl.  Writes dw (=).
+ * Shaders: dense_weight_grad.wgsl, matmul_tiled.wgsl, matmul_subgroup.wgsl, matmul_subgroup_stationary.wgsl, repack.wgsl.  Writes dw (=).
  */
 export function denseWeightGrad(
   ctx: Context,

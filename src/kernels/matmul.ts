@@ -11,6 +11,8 @@ export interface MatrixView {
   readonly tensor: Tensor;
   readonly firstColumn: number;
   readonly rowLength: number;
+  /** Zeros stand behind its columns up to the next multiple of 4. Default false. */
+  readonly padded?: boolean;
 }
 
 /**

@@ -2,10 +2,16 @@
  * The matrix product for software adapters, which want values shared by shuffles within a subgroup rather than through
  * workgroup memory. Its shader takes columns four at a time: operands that do not allow it go through padded copies.
  */
-import { ceilDiv, grid1d, storedType, type Context } from "../gpu/context.ts";
-import { sizeBytes } from "../tensor.ts";
+import { ceilDiv, grid1d, storedType, type Capabilities, type Context } from "../gpu/context.ts";
+import { sizeBytes, type Tensor } from "../tensor.ts";
 import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";
 import type { BatchedMatmul } from "./matmul_batched.ts";
+import {
+  matmulSubgroupStationary,
+  stationaryTile,
+  SUBGROUP_COSTS,
+  type ProductSizes,
+} from "./matmul_subgroup_stationary.ts";
 import { repack, roundUp4 } from "./repack.ts";
 import { subgroupLanes, subgroupTiles } from "./subgroup.ts";
 import { sumSplits } from "./sum_splits.ts";
@@ -14,9 +20,60 @@ import { sumSplits } from "./sum_splits.ts";
 const WANTED_WORKGROUPS = 8;
 /** Below this, a split costs more in its second pass than it gives. */
 const LEAST_K_PER_SPLIT = 256;
+/** Time of a copied element, in the unit of `SUBGROUP_COSTS`. */
+const COPY = 0.15;
+/** What a multiply-add takes longer in the shader that keeps c, whose sums are masked and stored in each turn. */
+const MASKS = 0.035;
 
-/** The product of `Matmul`.  Shaders: matmul_subgroup.wgsl, repack.wgsl, sum_splits.wgsl.  Writes c (=) or (+=). */
+/**
+ * The product of `Matmul`.
+ * Shaders: matmul_subgroup.wgsl, matmul_subgroup_stationary.wgsl, repack.wgsl, sum_splits.wgsl.  Writes c (=) or (+=).
+ */
 export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
+  if (!multiplyTransposed(ctx, matmul)) multiplyView(ctx, matmul);
+}
+
+/**
+ * By way of a transposed a or c, where that lets the many rows of the other operands pass by one that stays, in less time
+ * than the copy takes: a dense layer's weight gradient (x^T is copied) and input gradient (dx^T = w dy^T).
+ * @returns whether it did
+ */
+function multiplyTransposed(ctx: Context, matmul: Matmul): boolean {
+  const { device } = ctx;
+  const { label, m, n, k, a, b, c, bias, leakySlope } = matmul;
+  const { transposeA = false, transposeB = false, accumulate = false } = matmul;
+  const cost = outputStationaryCost(device, { batch: 1, m, n, k });
+  const fits = (rows: number, columns: number): boolean =>
+    4 * rows * roundUp4(columns) <= device.maxBindingBytes;
+  if (transposeA && fits(m, k)) {
+    const tile = stationaryTile(device, { batch: 1, m, n, k });
+    if (tile.cost + COPY * m * k >= cost) return false;
+    const row = roundUp4(k);
+    const rows = ctx.scratch([m, row], a.tensor.dtype, `${a.tensor.label} transposed`);
+    const from = { offset: a.firstColumn, row: 1, column: a.rowLength, rows: m, columns: k };
+    repack(ctx, a.tensor, { blocks: 1, from, to: { row, rows: m, columns: row } }, rows);
+    const padded = { ...viewOf(rows, row), padded: true };
+    multiplyView(ctx, { ...matmul, a: padded, transposeA: false });
+    ctx.free(rows);
+    return true;
+  }
+  if (transposeB && !transposeA && !bias && !accumulate && leakySlope === undefined && fits(n, m)) {
+    const tile = stationaryTile(device, { batch: 1, m: n, n: roundUp4(m), k });
+    if (tile.cost + COPY * m * n >= cost) return false;
+    const row = roundUp4(m);
+    const columns = ctx.scratch([n, row], "float32", `${c.tensor.label} transposed`);
+    // What the last columns hold behind m, from rows that a does not have, is not copied.
+    multiplyView(ctx, { label, m: n, n: row, k, a: b, b: a, transposeB, c: viewOf(columns, row) });
+    const from = { row: 1, column: row, rows: m, columns: n };
+    const to = { offset: c.firstColumn, row: c.rowLength, rows: m, columns: n };
+    repack(ctx, columns, { blocks: 1, from, to }, c.tensor);
+    ctx.free(columns);
+    return true;
+  }
+  return false;
+}
+
+function multiplyView(ctx: Context, matmul: Matmul): void {
   const { label, m, n, k, bias, c } = matmul;
   const { transposeA = false, transposeB = false, accumulate = false, leakySlope } = matmul;
   const columns = roundUp4(n);
@@ -38,34 +95,18 @@ export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
   }
   const a = packView(ctx, matmul.a, aRows, aColumns);
   const b = packView(ctx, matmul.b, bRows, bColumns);
-  const lanes = subgroupLanes(ctx.device, n);
-  const tiles = subgroupTiles(lanes, m, n);
+  const tiles = subgroupTiles(subgroupLanes(ctx.device, n), m, n);
   const splits = exact && c.rowLength === n ? splitsOf(ctx, matmul, tiles) : 1;
   const direct = exact && splits === 1;
   const out = direct
     ? c
     : viewOf(ctx.scratch([splits, m, columns], "float32", `${c.tensor.label} partials`), columns);
-  ctx.dispatch({
-    label,
-    shader: "matmul_subgroup",
-    constants: {
-      ...lanes,
-      TRANSPOSE_A: transposeA,
-      TRANSPOSE_B: transposeB,
-      HAS_BIAS: bias !== undefined,
-      ACCUMULATE: direct && accumulate,
-      LEAKY_SLOPE: direct ? (leakySlope ?? 1) : 1,
-      Stored: storedType(a.tensor),
-      CStored: storedType(out.tensor),
-    },
-    tensors: [a.tensor, b.tensor, bias ?? b.tensor, out.tensor],
-    params: {
-      ...{ batch: 1, m, n: columns, k, kPerSplit: kPerSplit(k, splits), splits, biasCount: n },
-      ...{ aOffset: a.firstColumn, aStride: a.rowLength, aBlock: 0 },
-      ...{ bOffset: b.firstColumn, bStride: b.rowLength, bBlock: 0 },
-      ...{ cOffset: out.firstColumn, cStride: out.rowLength, cBlock: m * out.rowLength },
-    },
-    workgroups: grid1d(ctx.device, tiles * splits),
+  multiply(ctx, {
+    ...{ label, batch: 1, m, n: columns, k, splits },
+    ...{ a: matricesOf(a), transposeA, b: matricesOf(b), transposeB },
+    ...{ bias, biasCount: n, c: { ...matricesOf(out), block: m * out.rowLength } },
+    accumulate: direct && accumulate,
+    leakySlope: direct ? (leakySlope ?? 1) : 1,
   });
   if (splits > 1) sumSplits(ctx, out.tensor, c.tensor, { accumulate, leakySlope });
   else if (!direct) {
@@ -78,10 +119,63 @@ export function matmulSubgroup(ctx: Context, matmul: Matmul): void {
   if (b.tensor !== matmul.b.tensor) ctx.free(b.tensor);
 }
 
-/** The products of `BatchedMatmul`, in one dispatch.  Shader: matmul_subgroup.wgsl.  Writes c (=) or (+=). */
+/**
+ * The products of `BatchedMatmul`, in one dispatch.
+ * Shader: matmul_subgroup.wgsl or matmul_subgroup_stationary.wgsl.  Writes c (=) or (+=).
+ */
 export function matmulSubgroupBatched(ctx: Context, product: BatchedMatmul): void {
   const { label, batch, m, n, k, a, b, bias, c, splits = 1 } = product;
   const { transposeA = false, transposeB = false, accumulate = false, leakySlope = 1 } = product;
+  const rows = (stride: number) => ({ offset: 0, stride });
+  multiply(ctx, {
+    ...{ label, batch, m, n, k, splits, bias, biasCount: n, accumulate, leakySlope },
+    ...{ a: { ...a, ...rows(transposeA ? m : k) }, transposeA },
+    ...{ b: { ...b, ...rows(transposeB ? k : n) }, transposeB },
+    c: { ...c, ...rows(n) },
+  });
+}
+
+/** Matrices in one tensor, in elements: the first starts at `offset`, rows are `stride` apart, matrices `block`. */
+interface Strided {
+  readonly tensor: Tensor;
+  readonly offset: number;
+  readonly stride: number;
+  readonly block: number;
+}
+
+/** `batch` products, or `splits` parts of each. All sizes and distances are such as the shaders want them. */
+export interface SubgroupMatrices {
+  readonly label: string;
+  readonly batch: number;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly splits: number;
+  readonly a: Strided;
+  readonly transposeA: boolean;
+  readonly b: Strided;
+  readonly transposeB: boolean;
+  readonly bias: Tensor | undefined;
+  readonly biasCount: number;
+  readonly c: Strided;
+  readonly accumulate: boolean;
+  readonly leakySlope: number;
+}
+
+/** In one dispatch, by the faster shader. */
+function multiply(ctx: Context, product: SubgroupMatrices): void {
+  const { k, splits, transposeA, c } = product;
+  const tile = stationaryTile(ctx.device, product);
+  // Parts of sums would be rounded to float16 in c.
+  const inC = tile.HELD_K >= k || c.tensor.dtype === "float32";
+  if (!transposeA && splits === 1 && inC && tile.cost < outputStationaryCost(ctx.device, product))
+    matmulSubgroupStationary(ctx, product, tile);
+  else multiplyOutputStationary(ctx, product);
+}
+
+function multiplyOutputStationary(ctx: Context, product: SubgroupMatrices): void {
+  const { label, batch, m, n, k, splits, a, b, bias, biasCount, c } = product;
+  const { transposeA, transposeB, accumulate, leakySlope } = product;
   const lanes = subgroupLanes(ctx.device, n);
   ctx.dispatch({
     label,
@@ -98,13 +192,24 @@ export function matmulSubgroupBatched(ctx: Context, product: BatchedMatmul): voi
     },
     tensors: [a.tensor, b.tensor, bias ?? b.tensor, c.tensor],
     params: {
-      ...{ batch, m, n, k, kPerSplit: kPerSplit(k, splits), splits, biasCount: n },
-      ...{ aOffset: 0, aStride: transposeA ? m : k, aBlock: a.block },
-      ...{ bOffset: 0, bStride: transposeB ? k : n, bBlock: b.block },
-      ...{ cOffset: 0, cStride: n, cBlock: c.block },
+      ...{ batch, m, n, k, kPerSplit: kPerSplit(k, splits), splits, biasCount },
+      ...{ aOffset: a.offset, aStride: a.stride, aBlock: a.block },
+      ...{ bOffset: b.offset, bStride: b.stride, bBlock: b.block },
+      ...{ cOffset: c.offset, cStride: c.stride, cBlock: c.block },
     },
     workgroups: grid1d(ctx.device, subgroupTiles(lanes, m, n) * batch * splits),
   });
+}
+
+/** Time of matmul_subgroup.wgsl, which keeps a tile of c; measured beside the other shader. */
+function outputStationaryCost(
+  device: Pick<Capabilities, "subgroupSize">,
+  { batch, m, n, k }: ProductSizes,
+): number {
+  const lanes = subgroupLanes(device, n);
+  const turn = 8 + 16 * lanes.LANES_N * (SUBGROUP_COSTS.multiplyAdd + MASKS);
+  const end = 4 * lanes.LANES_N * SUBGROUP_COSTS.store;
+  return batch * subgroupTiles(lanes, m, n) * (ceilDiv(k, 4) * turn + end);
 }
 
 function splitsOf(ctx: Context, { m, n, k }: Matmul, tiles: number): number {
@@ -119,8 +224,9 @@ function kPerSplit(k: number, splits: number): number {
 }
 
 /** Whether the shader can read a view of `columns` columns where it lies. */
-function isPacked({ firstColumn, rowLength }: MatrixView, columns: number): boolean {
-  return firstColumn % 4 === 0 && rowLength % 4 === 0 && columns % 4 === 0;
+function isPacked(view: MatrixView, columns: number): boolean {
+  const { firstColumn, rowLength, padded = false } = view;
+  return firstColumn % 4 === 0 && rowLength % 4 === 0 && (padded || columns % 4 === 0);
 }
 
 /** The view itself, or a copy with zeros behind its columns. */
@@ -131,6 +237,10 @@ function packView(ctx: Context, view: MatrixView, rows: number, columns: number)
   const from = { offset: view.firstColumn, row: view.rowLength, rows, columns };
   repack(ctx, view.tensor, { blocks: 1, from, to: { row, rows, columns: row } }, packed);
   return viewOf(packed, row);
+}
+
+function matricesOf({ tensor, firstColumn, rowLength }: MatrixView): Strided {
+  return { tensor, offset: firstColumn, stride: rowLength, block: 0 };
 }
 
 function viewOf(tensor: MatrixView["tensor"], rowLength: number): MatrixView {
