@@ -5,25 +5,24 @@
 // origin = pad, step = -dilation, UP = the convolution's stride; a workgroup takes pixels of one phase (lib/phase.wgsl),
 // and only the taps for which that divides.
 // x: [n,inH,inW,inC] NHWC, w: [kH,kW,inC,outC] HWIO, b: [outC], y: [n,outH,outW,outC]; inC and outC are multiples of 4.
-// x and w lie as Stored, y as YStored, each f32 or f16; b and all sums are f32.
+// x and w lie as Stored, y as YStored, each f32 or f16, y as f32 with CHUNKS; b and all sums are f32.
 //
-// A workgroup is one subgroup. LANES_N lanes lie along N with 4 channels each; the LANES / LANES_N groups of them take
-// 4 * LANES_N pixels each. In each turn a lane loads a block of 4 pixels x 4 channels of x and one of 4 input x 4 output
-// channels of w; the pixels are then shared by shuffles within the group. On Mesa's llvmpipe a load of four values costs
-// as much as 50 multiply-adds, from workgroup memory or at an address that all lanes share no less; a shuffle is one
-// instruction. All multiply-adds of one accumulator stand together, so that it is fetched and stored once a turn; larger
-// tiles than these overflow the instruction cache. Writes y (=).
+// The filter stays where it is, and pixels pass by, as in matmul_subgroup_stationary.wgsl, where the reasons are, and what
+// HELD_K, QUADS, ROWS and SLOTS mean; rows are pixels here, those of a lane's quads counted on by (image, row, column).
+// On Mesa's llvmpipe a load of four values costs as much as 75 multiply-adds, from workgroup memory or at an address that
+// all lanes share no less; a shuffle is one instruction. Writes y (=).
 // lib: index, phase
 
 enable subgroups;
 
+override CHUNKS: bool = false; // K is more than HELD_K
 override HAS_BIAS: bool = false;
 override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU after the bias; 1 is none
 override UP_H: i32 = 1;
 override UP_W: i32 = 1;
 
 struct Params {
-  pixels: i32, // n * outH * outW
+  n: i32,
   inH: i32,
   inW: i32,
   inC: i32,
@@ -40,6 +39,7 @@ struct Params {
   stepW: i32,
   tapStepH: i32, // see lib/phase.wgsl
   tapStepW: i32,
+  rowsPerGroup: i32, // pixels of a workgroup, a multiple of ROWS * GROUPS
   biasCount: i32,
 }
 
@@ -49,8 +49,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<YStored>>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-const ROWS = 4 * LANES_N; // pixels of a lane group: an accumulator each
-// W_LOADS: rows of w that a lane loads each turn. The lane groups want the same four: each loads a part, then they swap.
+const GROUPS = LANES / LANES_N; // lane groups, each with pixels of its own
+const HELD = HELD_K * QUADS;
+const K_QUADS = HELD_K / 4; // of a pixel; SLOTS * LANES_N is ROWS * K_QUADS
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -61,18 +62,16 @@ fn main(
   let p = params;
   let in_quads = p.inC / 4;
   let out_quads = p.outC / 4;
-  let tiles_n = (out_quads + LANES_N - 1) / LANES_N;
+  let tiles_n = (out_quads + QUADS * LANES_N - 1) / (QUADS * LANES_N);
   var tile = i32(workgroup_index(workgroup_id, num_workgroups));
-  var pixels = p.pixels;
   var phase_h = 0;
   var phase_w = 0;
   var rows = Phase(p.outH, 0, p.kH);
   var columns = Phase(p.outW, 0, p.kW);
   if (UP_H * UP_W > 1) {
     // As many tiles for each phase as the first has, which is the largest.
-    let n = p.pixels / (p.outH * p.outW);
-    let most = n * ((p.outH + UP_H - 1) / UP_H) * ((p.outW + UP_W - 1) / UP_W);
-    let phase_tiles = (most + 4 * LANES - 1) / (4 * LANES) * tiles_n;
+    let most = p.n * ((p.outH + UP_H - 1) / UP_H) * ((p.outW + UP_W - 1) / UP_W);
+    let phase_tiles = (most + p.rowsPerGroup - 1) / p.rowsPerGroup * tiles_n;
     let phase = tile / phase_tiles;
     tile -= phase * phase_tiles;
     if (phase >= UP_H * UP_W) {
@@ -82,89 +81,121 @@ fn main(
     phase_w = phase % UP_W;
     rows = phase_of(phase_h, p.outH, p.kH, UP_H, -p.stepH, p.originH, p.tapStepH);
     columns = phase_of(phase_w, p.outW, p.kW, UP_W, -p.stepW, p.originW, p.tapStepW);
-    pixels = n * rows.pixels * columns.pixels;
   }
-  let tile_m = tile / tiles_n;
-  if (tile_m * (4 * LANES) >= pixels) {
+  let pixels = p.n * rows.pixels * columns.pixels;
+  let first_pixel = tile / tiles_n * p.rowsPerGroup;
+  if (first_pixel >= pixels) {
     return;
   }
+  let last_pixel = min(first_pixel + p.rowsPerGroup, pixels);
   let lane = i32(local_index);
   let lane_n = lane % LANES_N;
   let first_lane = u32(lane - lane_n);
-  let quad = (tile % tiles_n) * LANES_N + lane_n;
-  let w_quad = min(quad, out_quads - 1);
-  let w_first = (lane / LANES_N * W_LOADS) % 4;
-  let group_pixel = tile_m * (4 * LANES) + (lane / LANES_N) * ROWS;
+  let column = tile % tiles_n * QUADS * LANES_N + lane_n; // of w, in quads; the others of this lane are LANES_N apart
+  let k_quads = rows.taps * columns.taps * in_quads;
+  let size = vec2i(rows.pixels, columns.pixels);
+  let turn = place_of(ROWS * GROUPS, size);
 
-  // The four pixels that this lane loads, and where their receptive fields start.
-  #unroll r 4
-  let pixel$r = min(group_pixel + 4 * lane_n + $r, pixels - 1);
-  let image$r = pixel$r / (rows.pixels * columns.pixels);
-  let h$r = (((pixel$r / columns.pixels) % rows.pixels) * UP_H + phase_h) * p.strideH + p.originH;
-  let w$r = ((pixel$r % columns.pixels) * UP_W + phase_w) * p.strideW + p.originW;
-  #end
-
-  var acc: array<vec4f, ROWS>;
-  for (var kh = rows.first; kh < p.kH; kh += p.tapStepH) {
-    for (var kw = columns.first; kw < p.kW; kw += p.tapStepW) {
-      #unroll r 4
-      let up_h$r = h$r + kh * p.stepH;
-      let up_w$r = w$r + kw * p.stepW;
-      let inside$r = up_h$r >= 0 && up_h$r < p.inH * UP_H && up_w$r >= 0 && up_w$r < p.inW * UP_W;
-      let start$r = select(0, ((image$r * p.inH + up_h$r / UP_H) * p.inW + up_w$r / UP_W) * in_quads, inside$r);
+  var held: array<vec4f, HELD>; // [k][quad]
+  var bias: array<vec4f, QUADS>;
+  if (HAS_BIAS) {
+    for (var i = 0; i < 4 * QUADS; i++) {
+      bias[i / 4][i % 4] = b[min(4 * (column + i / 4 * LANES_N) + i % 4, p.biasCount - 1)];
+    }
+  }
+  // Once at least: a phase without taps gets zeros.
+  for (var k0 = 0; k0 == 0 || k0 < k_quads; k0 += K_QUADS) {
+    // Behind the last row of w stand zeros. Columns past the end are read again from the last one, and not written.
+    for (var i = 0; i < HELD; i++) {
+      let k = k0 + i / QUADS / 4;
+      let tap = k / in_quads;
+      let kh = rows.first + tap / columns.taps * p.tapStepH;
+      let kw = columns.first + tap % columns.taps * p.tapStepW;
+      let row = (kh * p.kW + kw) * p.inC + k % in_quads * 4 + i / QUADS % 4;
+      let quad = min(column + i % QUADS * LANES_N, out_quads - 1);
+      held[i] = select(vec4f(), vec4f(w[select(0, row * out_quads, k < k_quads) + quad]), k < k_quads);
+    }
+    // What this lane loads: one quad of a tap in each slot, of the pixel at `place`.
+    let group_pixel = first_pixel + lane / LANES_N * ROWS;
+    #unroll s SLOTS
+    let quad$s = $s * LANES_N + lane_n;
+    let k_$s = k0 + quad$s % K_QUADS;
+    let tap$s = k_$s / in_quads;
+    let h$s = phase_h * p.strideH + p.originH + (rows.first + tap$s / columns.taps * p.tapStepH) * p.stepH;
+    let w$s = phase_w * p.strideW + p.originW + (columns.first + tap$s % columns.taps * p.tapStepW) * p.stepW;
+    let channel$s = k_$s % in_quads;
+    var place$s = place_of(group_pixel + quad$s / K_QUADS, size);
+    #end
+    for (var turn_pixel = first_pixel; turn_pixel < last_pixel; turn_pixel += ROWS * GROUPS) {
+      #unroll s SLOTS
+      let up_h$s = place$s.y * UP_H * p.strideH + h$s;
+      let up_w$s = place$s.z * UP_W * p.strideW + w$s;
+      let inside$s = up_h$s >= 0 && up_h$s < p.inH * UP_H && up_w$s >= 0 && up_w$s < p.inW * UP_W;
+      let read$s = inside$s && k_$s < k_quads && place$s.x < p.n;
+      let at$s = ((place$s.x * p.inH + up_h$s / UP_H) * p.inW + up_w$s / UP_W) * in_quads + channel$s;
+      let x_block$s = select(vec4f(), vec4f(x[select(0, at$s, read$s)]), read$s);
+      place$s = next_place(place$s, turn, size);
       #end
-      let w_start = (kh * p.kW + kw) * p.inC * out_quads + w_quad;
-      for (var c = 0; c < in_quads; c++) {
-        var w_own: array<vec4f, W_LOADS>;
-        #unroll i W_LOADS
-        w_own[$i] = vec4f(w[w_start + (4 * c + w_first + $i) * out_quads]);
-        #end
-        #unroll k 4
-        var w_block$k = w_own[$k % W_LOADS];
-        if (LANES_N < LANES) {
-          w_block$k = subgroupShuffle(w_block$k, u32($k / W_LOADS * LANES_N + lane_n));
-        }
-        #end
-        #unroll r 4
-        let x_block$r = select(vec4f(), vec4f(x[start$r + c]), inside$r);
-        #end
+      var acc = array<vec4f, ROWS * QUADS>(); // zero in each turn: without a value, Dawn sets it to zero once only
+      #unroll s SLOTS
         #unroll lane LANES_N
-          #unroll r 4
-            #unroll k 4
-        acc[4 * $lane + $r] = fma(vec4f(subgroupShuffle(x_block$r[$k], first_lane + $lane)), w_block$k, acc[4 * $lane + $r]);
+          #unroll j 4
+            #unroll q QUADS
+      {
+        const ROW = ($s * LANES_N + $lane) / K_QUADS;
+        const K = 4 * (($s * LANES_N + $lane) % K_QUADS) + $j;
+        acc[ROW * QUADS + $q] = fma(vec4f(subgroupShuffle(x_block$s[$j], first_lane + $lane)), held[K * QUADS + $q], acc[ROW * QUADS + $q]);
+      }
             #end
           #end
         #end
-      }
-    }
-  }
-
-  var bias = vec4f();
-  if (HAS_BIAS) {
-    for (var i = 0; i < 4; i++) {
-      bias[i] = b[min(4 * quad + i, p.biasCount - 1)];
-    }
-  }
-  if (quad < out_quads) {
-    #unroll lane LANES_N
-      #unroll r 4
-      if (group_pixel + 4 * $lane + $r < pixels) {
-        let value = acc[4 * $lane + $r] + bias;
-        let pixel = y_pixel(group_pixel + 4 * $lane + $r, rows, columns, phase_h, phase_w);
-        y[pixel * out_quads + quad] = vec4<YStored>(select(LEAKY_SLOPE * value, value, value > vec4f()));
+      #end
+      #unroll r ROWS
+      {
+        let pixel = turn_pixel + lane / LANES_N * ROWS + $r;
+        let start = y_pixel(pixel, size, phase_h, phase_w) * out_quads + column;
+        #unroll q QUADS
+        if ((ROWS * GROUPS == 1 || pixel < last_pixel) && column + $q * LANES_N < out_quads) {
+          let at = start + $q * LANES_N;
+          var value = acc[$r * QUADS + $q];
+          if (CHUNKS && k0 > 0) {
+            value += vec4f(y[at]);
+          }
+          if (!CHUNKS || k0 + K_QUADS >= k_quads) {
+            value += bias[$q];
+            value = select(LEAKY_SLOPE * value, value, value > vec4f());
+          }
+          y[at] = vec4<YStored>(value);
+        }
+        #end
       }
       #end
-    #end
+    }
   }
 }
 
+// Image, row and column of a pixel of a phase with size.x rows and size.y columns.
+fn place_of(pixel: i32, size: vec2i) -> vec3i {
+  let row = pixel / size.y;
+  return vec3i(row / size.x, row % size.x, pixel % size.y);
+}
+
+// The place that lies `distance` pixels behind, as place_of(distance) gives it.
+fn next_place(place: vec3i, distance: vec3i, size: vec2i) -> vec3i {
+  let next = place + distance;
+  let row = next.y + select(0, 1, next.z >= size.y);
+  return vec3i(
+    next.x + select(0, 1, row >= size.x),
+    row - select(0, size.x, row >= size.x),
+    next.z - select(0, size.y, next.z >= size.y),
+  );
+}
+
 // Where in y a pixel of a phase lies.
-fn y_pixel(pixel: i32, rows: Phase, columns: Phase, phase_h: i32, phase_w: i32) -> i32 {
+fn y_pixel(pixel: i32, size: vec2i, phase_h: i32, phase_w: i32) -> i32 {
   if (UP_H * UP_W == 1) {
     return pixel;
   }
-  let row = pixel / columns.pixels;
-  let n = row / rows.pixels;
-  let oh = (row - n * rows.pixels) * UP_H + phase_h;
-  return (n * params.outH + oh) * params.outW + (pixel - row * columns.pixels) * UP_W + phase_w;
+  let place = place_of(pixel, size);
+  return (place.x * params.outH + place.y * UP_H + phase_h) * params.outW + place.z * UP_W + phase_w;
 }

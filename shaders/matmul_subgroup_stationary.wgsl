@@ -85,7 +85,8 @@ fn main(
     }
   }
   for (var k0 = 0; k0 < p.k; k0 += HELD_K) {
-    // Behind the last row of b stand zeros. Columns past the end are read again from the last one, and not written.
+    // Behind the last row of b stand zeros, which meet the last of a again. Columns past the end are read again from the
+    // last one, and not written.
     for (var i = 0; i < HELD; i++) {
       let k = k0 + i / QUADS;
       let quad = min(column + i % QUADS * LANES_N, columns - 1);
@@ -103,9 +104,8 @@ fn main(
       let row = group_row + lane / LANES_N * ROWS;
       #unroll s SLOTS
       let quad_$s = $s * LANES_N + lane_n;
-      let k_$s = k0 / 4 + quad_$s % K_QUADS;
-      let at_$s = a_start + min(row + quad_$s / K_QUADS, p.m - 1) * a_quads + min(k_$s, k_quads - 1);
-      let a_block_$s = select(vec4f(), vec4f(a[at_$s]), k_$s < k_quads);
+      let k_$s = min(k0 / 4 + quad_$s % K_QUADS, k_quads - 1);
+      let a_block_$s = vec4f(a[a_start + min(row + quad_$s / K_QUADS, p.m - 1) * a_quads + k_$s]);
       #end
       var acc = array<vec4f, ROWS * QUADS>(); // zero in each turn: without a value, Dawn sets it to zero once only
       #unroll s SLOTS

@@ -13,6 +13,7 @@ import {
   type Tensor,
 } from "../tensor.ts";
 import type { Conv2dForward, Conv2dPass } from "./conv2d_algorithm.ts";
+import { stationaryTile } from "./matmul_subgroup_stationary.ts";
 import { repack, roundUp4 } from "./repack.ts";
 import { subgroupLanes, subgroupTiles, subgroupUnsupported } from "./subgroup.ts";
 import { alignedRows, type WindowCopy } from "./windows.ts";
@@ -137,32 +138,45 @@ function gather(
   const [, inH = 0, inW = 0] = x.shape;
   const [kH = 0, kW = 0, inC = 0, outC = 0] = w.shape;
   const [n = 0, outH = 0, outW = 0, yC = 0] = y.shape;
-  const lanes = subgroupLanes(ctx.device, outC);
   const pixels = n * outH * outW;
   const phasePixels = n * ceilDiv(outH, upH) * ceilDiv(outW, upW);
-  const yPacked =
-    yC === outC ? y : ctx.scratch([n, outH, outW, outC], y.dtype, `${y.label} packed`);
+  const k = ceilDiv(kH, taps.tapStepH) * ceilDiv(kW, taps.tapStepW) * inC;
+  const sizes = { batch: upH * upW, m: phasePixels, n: outC, k };
+  const { rowsPerGroup, cost: _cost, ...tile } = stationaryTile(ctx.device, sizes);
+  const { LANES_N, QUADS, ROWS, HELD_K } = tile;
+  const chunks = k > HELD_K;
+  // Parts of sums would be rounded to float16 in y.
+  const dtype = chunks ? "float32" : y.dtype;
+  const direct = yC === outC && dtype === y.dtype;
+  const out = direct ? y : ctx.scratch([n, outH, outW, outC], dtype, `${y.label} packed`);
   ctx.dispatch({
     label,
     shader: "conv2d_subgroup",
     constants: {
-      ...lanes,
-      W_LOADS: Math.max(1, (4 * lanes.LANES_N) / lanes.LANES),
+      ...tile,
+      SLOTS: (ROWS * HELD_K) / (4 * LANES_N),
+      CHUNKS: chunks,
       HAS_BIAS: b !== undefined,
       LEAKY_SLOPE: leakySlope,
       UP_H: upH,
       UP_W: upW,
       Stored: storedType(x),
-      YStored: storedType(yPacked),
+      YStored: storedType(out),
     },
-    tensors: [x, w, b ?? w, yPacked],
-    params: { pixels, inH, inW, inC, kH, kW, outC, outH, outW, ...taps, biasCount: yC },
-    workgroups: grid1d(ctx.device, upH * upW * subgroupTiles(lanes, phasePixels, outC)),
+    tensors: [x, w, b ?? w, out],
+    params: {
+      ...{ n, inH, inW, inC, kH, kW, outC, outH, outW, ...taps, rowsPerGroup },
+      biasCount: yC,
+    },
+    workgroups: grid1d(
+      ctx.device,
+      upH * upW * ceilDiv(phasePixels, rowsPerGroup) * ceilDiv(outC, 4 * QUADS * LANES_N),
+    ),
   });
-  if (yPacked === y) return;
+  if (direct) return;
   const from = { row: outC, rows: pixels, columns: outC };
-  repack(ctx, yPacked, { blocks: 1, from, to: { row: yC, rows: pixels, columns: yC } }, y);
-  ctx.free(yPacked);
+  repack(ctx, out, { blocks: 1, from, to: { row: yC, rows: pixels, columns: yC } }, y);
+  ctx.free(out);
 }
 
 /** Bytes of x and dy, counted as float32, that one split of the weight gradient reads; its workgroups find them in the cache. */

@@ -48,6 +48,8 @@ export const SUBGROUP_COSTS = {
  * unrolled code nor what is held of b may outgrow the first caches.
  */
 const TURN = 128;
+/** Loads of a lane in a turn, for the same reason. */
+const MOST_LOADS = 8;
 /** Workgroups that keep the cores evenly busy, where they have turns enough to make up for loading b. */
 const WANTED_WORKGROUPS = 32;
 
@@ -73,7 +75,8 @@ export function stationaryTiles(
     for (const ROWS of [1, 2, 4, 8]) {
       // The quads of a in a turn are dealt to the lanes evenly.
       const step = Math.max(4, (4 * LANES_N) / ROWS);
-      const most = Math.floor(TURN / (QUADS * ROWS) / step) * step;
+      const turn = Math.min(TURN / QUADS, MOST_LOADS * 4 * LANES_N);
+      const most = Math.floor(turn / ROWS / step) * step;
       if (most === 0 || QUADS * ROWS > 8) continue;
       const HELD_K = ceilDiv(ceilDiv(sizes.k, ceilDiv(sizes.k, most)), step) * step;
       tiles.push(withRows(sizes, { LANES, LANES_N, HELD_K, QUADS, ROWS }));

@@ -56,7 +56,7 @@ function flopsOf({ shader, params, constants, tensors }: ProfiledDispatch): numb
   const has = (...names: string[]) => names.every((name) => name in params);
   if (has("m", "n", "k")) return 2 * param("m") * param("n") * param("k") * param("batch");
   if (has("kH", "kW", "inC", "outC", "outH", "outW")) {
-    const pixels = params["pixels"] ?? param("n") * param("outH") * param("outW");
+    const pixels = param("n") * param("outH") * param("outW");
     // An input pixel of a strided gradient is read through one tap in so many.
     const skipped = Number(constants["UP_H"] ?? 1) * Number(constants["UP_W"] ?? 1);
     return (2 * pixels * param("kH") * param("kW") * param("inC") * param("outC")) / skipped;

@@ -34,6 +34,10 @@ const dense = (algorithm: string) => ({
   test: "test/kernels/dense.test.ts",
   grep: `^dense, algorithm ${algorithm} `,
 });
+const stationary = {
+  test: "test/kernels/matmul_subgroup_stationary.test.ts",
+  grep: "^matmul_subgroup_stationary [12] x",
+};
 
 export const MUTATIONS: readonly Mutation[] = [
   // The plain loops, which are the fallback and what the others are read against.
@@ -188,9 +192,25 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     fault: "one row too many at the bottom",
     file: "shaders/conv2d_subgroup.wgsl",
-    find: "up_h$r < p.inH * UP_H",
-    replace: "up_h$r <= p.inH * UP_H",
+    find: "up_h$s < p.inH * UP_H",
+    replace: "up_h$s <= p.inH * UP_H",
     why: "an off-by-one in a bound, which reads the first row of the next image",
+    ...conv("forward", "subgroup"),
+  },
+  {
+    fault: "rows of an image for its columns",
+    file: "shaders/conv2d_subgroup.wgsl",
+    find: "row - select(0, size.x, row >= size.x),",
+    replace: "row - select(0, size.y, row >= size.x),",
+    why: "right for square images",
+    ...conv("forward", "subgroup"),
+  },
+  {
+    fault: "bias in each part of the sum",
+    file: "shaders/conv2d_subgroup.wgsl",
+    find: "if (!CHUNKS || k0 + K_QUADS >= k_quads) {",
+    replace: "if (!CHUNKS || k0 + K_QUADS >= 0) {",
+    why: "right where all of the filter is held at once",
     ...conv("forward", "subgroup"),
   },
   {
@@ -208,6 +228,38 @@ export const MUTATIONS: readonly Mutation[] = [
     replace: "a_column]), true);",
     why: "right where k is a multiple of four",
     ...dense("subgroup"),
+  },
+  {
+    fault: "sums of the turn before kept",
+    file: "shaders/matmul_subgroup_stationary.wgsl",
+    find: "var acc = array<vec4f, ROWS * QUADS>();",
+    replace: "var acc: array<vec4f, ROWS * QUADS>;",
+    why: "WGSL sets it to zero in each turn, Dawn only once",
+    ...stationary,
+  },
+  {
+    fault: "tail of b not zero",
+    file: "shaders/matmul_subgroup_stationary.wgsl",
+    find: "held[i] = select(vec4f(), value, k < p.k);",
+    replace: "held[i] = value;",
+    why: "right where what is held divides k, or a has zeros there",
+    ...stationary,
+  },
+  {
+    fault: "last rows written by the next workgroup too",
+    file: "shaders/matmul_subgroup_stationary.wgsl",
+    find: "row + $r < last_row) &&",
+    replace: "row + $r < p.m + 1) &&",
+    why: "an off-by-one in a bound, which writes over the next matrix",
+    ...stationary,
+  },
+  {
+    fault: "a chunk of elements skipped",
+    file: "shaders/lib/chunk.wgsl",
+    find: "return Chunk(start + id.x % WG_SIZE, min(start + items, count));",
+    replace: "return Chunk(start + id.x % WG_SIZE, min(start + items, count - 1));",
+    why: "an off-by-one in a bound",
+    test: "test/kernels/leaky_relu.test.ts",
   },
   // Winograd.
   {
