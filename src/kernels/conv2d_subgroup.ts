@@ -13,7 +13,11 @@ import {
   type Tensor,
 } from "../tensor.ts";
 import type { Conv2dForward, Conv2dPass } from "./conv2d_algorithm.ts";
-import { stationaryTile } from "./matmul_subgroup_stationary.ts";
+import {
+  stationaryTile,
+  stationaryWorkgroups,
+  tileConstants,
+} from "./matmul_subgroup_stationary.ts";
 import { repack, roundUp4 } from "./repack.ts";
 import { subgroupLanes, subgroupTiles, subgroupUnsupported } from "./subgroup.ts";
 import { alignedRows, type WindowCopy } from "./windows.ts";
@@ -142,9 +146,8 @@ function gather(
   const phasePixels = n * ceilDiv(outH, upH) * ceilDiv(outW, upW);
   const k = ceilDiv(kH, taps.tapStepH) * ceilDiv(kW, taps.tapStepW) * inC;
   const sizes = { batch: upH * upW, m: phasePixels, n: outC, k };
-  const { rowsPerGroup, cost: _cost, ...tile } = stationaryTile(ctx.device, sizes);
-  const { LANES_N, QUADS, ROWS, HELD_K } = tile;
-  const chunks = k > HELD_K;
+  const tile = stationaryTile(ctx.device, sizes);
+  const chunks = k > tile.HELD_K;
   // Parts of sums would be rounded to float16 in y.
   const dtype = chunks ? "float32" : y.dtype;
   const direct = yC === outC && dtype === y.dtype;
@@ -153,8 +156,7 @@ function gather(
     label,
     shader: "conv2d_subgroup",
     constants: {
-      ...tile,
-      SLOTS: (ROWS * HELD_K) / (4 * LANES_N),
+      ...tileConstants(tile),
       CHUNKS: chunks,
       HAS_BIAS: b !== undefined,
       LEAKY_SLOPE: leakySlope,
@@ -165,13 +167,10 @@ function gather(
     },
     tensors: [x, w, b ?? w, out],
     params: {
-      ...{ n, inH, inW, inC, kH, kW, outC, outH, outW, ...taps, rowsPerGroup },
-      biasCount: yC,
+      ...{ n, inH, inW, inC, kH, kW, outC, outH, outW, ...taps },
+      ...{ rowsPerGroup: tile.rowsPerGroup, biasCount: yC },
     },
-    workgroups: grid1d(
-      ctx.device,
-      upH * upW * ceilDiv(phasePixels, rowsPerGroup) * ceilDiv(outC, 4 * QUADS * LANES_N),
-    ),
+    workgroups: grid1d(ctx.device, stationaryWorkgroups(tile, sizes)),
   });
   if (direct) return;
   const from = { row: outC, rows: pixels, columns: outC };

@@ -104,22 +104,34 @@ function withRows(
   return { ...tile, rowsPerGroup, cost: columnTiles * chunks * (turns * turn + holds * hold) };
 }
 
+/** What a shader is built with for a tile. */
+export function tileConstants({ LANES, LANES_N, HELD_K, QUADS, ROWS }: StationaryTile) {
+  return { LANES, LANES_N, HELD_K, QUADS, ROWS, SLOTS: (ROWS * HELD_K) / (4 * LANES_N) };
+}
+
+/** Workgroups for products of these sizes. */
+export function stationaryWorkgroups(
+  { LANES_N, QUADS, rowsPerGroup }: StationaryTile,
+  { batch, m, n }: ProductSizes,
+): number {
+  return batch * ceilDiv(n, 4 * QUADS * LANES_N) * ceilDiv(m, rowsPerGroup);
+}
+
 /** The products.  Shader: matmul_subgroup_stationary.wgsl.  Writes c (=) or (+=). */
 export function matmulSubgroupStationary(
   ctx: Context,
   product: SubgroupMatrices,
-  { LANES, LANES_N, HELD_K, QUADS, ROWS, rowsPerGroup }: StationaryTile,
+  tile: StationaryTile,
 ): void {
   const { label, batch, m, n, k, a, b, bias, biasCount, c } = product;
   const { transposeB, accumulate, leakySlope } = product;
-  const workgroups = batch * ceilDiv(n, 4 * QUADS * LANES_N) * ceilDiv(m, rowsPerGroup);
   ctx.dispatch({
     label,
     shader: "matmul_subgroup_stationary",
     constants: {
-      ...{ LANES, LANES_N, HELD_K, QUADS, ROWS, SLOTS: (ROWS * HELD_K) / (4 * LANES_N) },
+      ...tileConstants(tile),
       TRANSPOSE_B: transposeB,
-      CHUNKS: k > HELD_K,
+      CHUNKS: k > tile.HELD_K,
       HAS_BIAS: bias !== undefined,
       ACCUMULATE: accumulate,
       LEAKY_SLOPE: leakySlope,
@@ -128,11 +140,11 @@ export function matmulSubgroupStationary(
     },
     tensors: [a.tensor, b.tensor, bias ?? b.tensor, c.tensor],
     params: {
-      ...{ batch, m, n, k, rowsPerGroup, biasCount },
+      ...{ batch, m, n, k, rowsPerGroup: tile.rowsPerGroup, biasCount },
       ...{ aOffset: a.offset, aStride: a.stride, aBlock: a.block },
       ...{ bOffset: b.offset, bStride: b.stride, bBlock: b.block },
       ...{ cOffset: c.offset, cStride: c.stride, cBlock: c.block },
     },
-    workgroups: grid1d(ctx.device, workgroups),
+    workgroups: grid1d(ctx.device, stationaryWorkgroups(tile, product)),
   });
 }
