@@ -3,7 +3,7 @@
  * workgroup memory. Its shader takes columns four at a time: operands that do not allow it go through padded copies.
  */
 import { ceilDiv, grid1d, storedType, type Capabilities, type Context } from "../gpu/context.ts";
-import { sizeBytes, type Tensor } from "../tensor.ts";
+import { sizeBytes } from "../tensor.ts";
 import { matmulTiled, type Matmul, type MatrixView } from "./matmul.ts";
 import type { BatchedMatmul } from "./matmul_batched.ts";
 import {
@@ -13,7 +13,7 @@ import {
   type ProductSizes,
 } from "./matmul_subgroup_stationary.ts";
 import { repack, roundUp4 } from "./repack.ts";
-import { subgroupLanes, subgroupTiles } from "./subgroup.ts";
+import { subgroupLanes, subgroupTiles, type Strided, type SubgroupMatrices } from "./subgroup.ts";
 import { sumSplits } from "./sum_splits.ts";
 
 /** Workgroups that keep the cores evenly busy; with fewer tiles than that, k is split. */
@@ -133,33 +133,6 @@ export function matmulSubgroupBatched(ctx: Context, product: BatchedMatmul): voi
     ...{ b: { ...b, ...rows(transposeB ? k : n) }, transposeB },
     c: { ...c, ...rows(n) },
   });
-}
-
-/** Matrices in one tensor, in elements: the first starts at `offset`, rows are `stride` apart, matrices `block`. */
-interface Strided {
-  readonly tensor: Tensor;
-  readonly offset: number;
-  readonly stride: number;
-  readonly block: number;
-}
-
-/** `batch` products, or `splits` parts of each. All sizes and distances are such as the shaders want them. */
-export interface SubgroupMatrices {
-  readonly label: string;
-  readonly batch: number;
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-  readonly splits: number;
-  readonly a: Strided;
-  readonly transposeA: boolean;
-  readonly b: Strided;
-  readonly transposeB: boolean;
-  readonly bias: Tensor | undefined;
-  readonly biasCount: number;
-  readonly c: Strided;
-  readonly accumulate: boolean;
-  readonly leakySlope: number;
 }
 
 /** In one dispatch, by the faster shader. */

@@ -2,7 +2,7 @@
  * The matrix product for software adapters where many rows meet one matrix b: b stays, rows of a pass by.
  */
 import { ceilDiv, grid1d, storedType, type Capabilities, type Context } from "../gpu/context.ts";
-import type { SubgroupMatrices } from "./matmul_subgroup.ts";
+import type { SubgroupMatrices } from "./subgroup.ts";
 
 /** How much of b a workgroup holds, and what a turn of its rows is; see matmul_subgroup_stationary.wgsl. */
 export interface StationaryTile {

@@ -1,12 +1,41 @@
 /**
- * What the shaders for software adapters share: how a subgroup's lanes are laid out over a tile of the product.
+ * What the shaders for software adapters share: how a subgroup's lanes are laid out over a tile of the product, and how
+ * its matrices lie.
  */
 import { ceilDiv, type Capabilities } from "../gpu/context.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** Lanes of a subgroup, and how many of them lie along the columns with four columns each; the rest lie along the rows. */
 export interface Lanes {
   readonly LANES: number;
   readonly LANES_N: number;
+}
+
+/** Matrices in one tensor, in elements: the first starts at `offset`, rows are `stride` apart, matrices `block`. */
+export interface Strided {
+  readonly tensor: Tensor;
+  readonly offset: number;
+  readonly stride: number;
+  readonly block: number;
+}
+
+/** `batch` products, or `splits` parts of each. All sizes and distances are such as the shaders want them. */
+export interface SubgroupMatrices {
+  readonly label: string;
+  readonly batch: number;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly splits: number;
+  readonly a: Strided;
+  readonly transposeA: boolean;
+  readonly b: Strided;
+  readonly transposeB: boolean;
+  readonly bias: Tensor | undefined;
+  readonly biasCount: number;
+  readonly c: Strided;
+  readonly accumulate: boolean;
+  readonly leakySlope: number;
 }
 
 /** The layout with the least work for a product with `columns` columns. */

@@ -38,7 +38,7 @@ describe("peers", () => {
       const { samplesMs, error } = await timed("works");
       expect(error).to.equal(undefined);
       expect(samplesMs).to.have.length.of.at.least(3);
-      for (const ms of samplesMs) expect(ms).to.be.within(0.01, 100);
+      for (const ms of samplesMs) expect(ms).to.be.above(0).and.below(100);
     });
 
     it("gives a wrong answer no time, and says where it is wrong", async () => {
