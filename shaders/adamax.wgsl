@@ -28,7 +28,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> w: array<Value>;
 @group(0) @binding(5) var<storage, read_write> m: array<Value>;
 @group(0) @binding(6) var<storage, read_write> u: array<Value>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(7) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(

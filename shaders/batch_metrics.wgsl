@@ -17,7 +17,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>;
 @group(0) @binding(4) var<storage, read_write> log: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> status: array<u32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(6) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(local_invocation_index) local_index: u32) {

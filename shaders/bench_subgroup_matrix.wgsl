@@ -25,7 +25,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> params: Params;
 
 // Left operands [ROWS * MATRIX_M][MATRIX_K], right operands [MATRIX_K][COLS * MATRIX_N], eight float16 an element; then a
 // matrix of sums for each subgroup, four float32 an element.

@@ -51,7 +51,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> w4: array<vec4<Stored>>;
 @group(0) @binding(4) var<storage, read> b: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<YStored>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(6) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four pixels and four channels an element.
 var<workgroup> a_tile: array<vec4f, TILE_K * A_STRIDE>;

@@ -52,7 +52,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> w: array<Stored>;
 @group(0) @binding(3) var<storage, read> w4: array<vec4<Stored>>;
 @group(0) @binding(4) var<storage, read_write> dx: array<DxStored>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(5) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four pixels and four channels an element.
 var<workgroup> a_tile: array<vec4f, TILE_K * A_STRIDE>;

@@ -44,7 +44,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> dy8: array<vec4u>;
 @group(0) @binding(1) var<storage, read> w8: array<vec4u>;
 @group(0) @binding(2) var<storage, read_write> dx: array<vec4h>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(3) var<uniform> params: Params;
 
 // First the operands, a as [TILE_M][TILE_K] and b as [TILE_N][TILE_K], eight float16 an element; in the end the
 // sums, as lib/subgroup_matrix_tile.wgsl lays them out.

@@ -47,7 +47,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> w: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<YStored>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(4) var<uniform> params: Params;
 
 const GROUPS = LANES / LANES_N; // lane groups, each with pixels of its own
 const HELD = HELD_K * QUADS;

@@ -51,7 +51,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> w8: array<vec4u>;
 @group(0) @binding(3) var<storage, read> b: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4h>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(5) var<uniform> params: Params;
 
 // First the operands, a as [TILE_M][TILE_K] and b as [TILE_K][TILE_N], eight float16 an element; in the end the
 // sums, as lib/subgroup_matrix_tile.wgsl lays them out.

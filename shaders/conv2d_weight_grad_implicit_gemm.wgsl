@@ -46,7 +46,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> dy: array<Stored>;
 @group(0) @binding(3) var<storage, read> dy4: array<vec4<Stored>>;
 @group(0) @binding(4) var<storage, read_write> partials: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(5) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four rows and four channels an element; the taps of the tile's rows.
 var<workgroup> a_tile: array<vec4f, TILE_K * A_STRIDE>;

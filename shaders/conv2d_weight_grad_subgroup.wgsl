@@ -34,7 +34,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<vec4<Stored>>;
 @group(0) @binding(1) var<storage, read> dy: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(3) var<uniform> params: Params;
 
 const ROWS = 4 * LANES_N; // entries of a lane group: an accumulator each
 

@@ -49,7 +49,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x8: array<vec4u>;
 @group(0) @binding(2) var<storage, read> dy8: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4f>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(4) var<uniform> params: Params;
 
 // First the operands, a as [TILE_K][TILE_M] and b as [TILE_K][TILE_N], eight float16 an element; in the end the
 // sums, as lib/subgroup_matrix_tile.wgsl lays them out.

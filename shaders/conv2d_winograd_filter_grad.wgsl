@@ -19,7 +19,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> m: array<f32>;
 @group(0) @binding(1) var<storage, read_write> dw: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<uniform> params: Params;
 
 fn m_at(point: i32, at: i32) -> f32 {
   var sum = m[point * params.mPoint + at];

@@ -26,7 +26,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> m: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<Stored>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(3) var<uniform> params: Params;
 
 fn activated(value: f32) -> f32 {
   return select(LEAKY_SLOPE * value, value, value > 0.0);

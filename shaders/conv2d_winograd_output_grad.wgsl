@@ -23,7 +23,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> dy: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> z: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<uniform> params: Params;
 
 fn dy_at(n: i32, oh: i32, ow: i32, c: i32) -> f32 {
   let p = params;

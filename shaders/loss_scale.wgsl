@@ -22,7 +22,7 @@ struct LossScale {
 
 @group(0) @binding(0) var<storage, read_write> loss_scale: LossScale;
 @group(0) @binding(1) var<storage, read_write> status: array<u32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(1)
 fn main() {

@@ -42,7 +42,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> b: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<CStored>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(4) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4].
 var<workgroup> a_tile: array<vec4f, TILE_K * A_STRIDE>;

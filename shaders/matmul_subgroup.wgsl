@@ -40,7 +40,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> b: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<CStored>>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(4) var<uniform> params: Params;
 
 const ROWS = 4 * LANES_N; // rows of a lane group: an accumulator each
 

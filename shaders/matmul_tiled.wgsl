@@ -30,7 +30,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> b: array<Stored>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<CStored>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(4) var<uniform> params: Params;
 
 const LANES_M = TILE_M / 4;
 const LANES_N = TILE_N / 4;

@@ -25,7 +25,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(2) var<storage, read_write> argmax: array<u32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(

@@ -26,7 +26,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> row_loss: array<f32>;
 @group(0) @binding(5) var<storage, read_write> correct: array<u32>;
 @group(0) @binding(6) var<storage, read_write> dx: array<Stored>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(7) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(

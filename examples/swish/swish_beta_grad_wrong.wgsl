@@ -14,7 +14,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> beta: array<f32>;
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dbeta: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(

@@ -8,7 +8,7 @@ import type { Constants, Shader } from "./shader.ts";
 export interface Pipeline {
   readonly shader: Shader;
   readonly handle: GPUComputePipeline;
-  readonly layouts: readonly GPUBindGroupLayout[];
+  readonly layout: GPUBindGroupLayout;
 }
 
 /** The name under which a shader with these constants is kept, and which the device's errors say. */
@@ -26,38 +26,37 @@ export async function compilePipeline(
   const label = pipelineKey(shader.name, constants);
   device.pushErrorScope("validation");
   const module = device.createShaderModule({ label, code: shader.code });
-  const layouts = bindGroupLayouts(device, shader, label);
+  const layout = bindGroupLayout(device, shader, label);
   const creation = device.createComputePipelineAsync({
     label,
-    layout: device.createPipelineLayout({ label, bindGroupLayouts: layouts }),
+    layout: device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
     compute: { module, entryPoint: "main", constants: shader.overrides },
   });
   const scope = device.popErrorScope();
   try {
     const handle = await creation;
     await scope;
-    return { shader, handle, layouts };
+    return { shader, handle, layout };
   } catch (cause) {
     await scope;
     throw await shaderError(module, shader, constants, cause);
   }
 }
 
-function bindGroupLayouts(device: GPUDevice, shader: Shader, label: string): GPUBindGroupLayout[] {
-  const tensors = device.createBindGroupLayout({
-    label: `${label} tensors`,
-    entries: shader.bindings.map((access, binding) => ({
+/** The tensors and, behind them, the parameters: one group, since each costs the host a call for each dispatch. */
+function bindGroupLayout(device: GPUDevice, shader: Shader, label: string): GPUBindGroupLayout {
+  const types = shader.bindings.map((access): GPUBufferBindingType =>
+    access === "read" ? "read-only-storage" : "storage",
+  );
+  if (shader.params.length > 0) types.push("uniform");
+  return device.createBindGroupLayout({
+    label,
+    entries: types.map((type, binding) => ({
       binding,
       visibility: GPUShaderStage.COMPUTE,
-      buffer: { type: access === "read" ? "read-only-storage" : "storage" },
+      buffer: { type },
     })),
   });
-  if (shader.params.length === 0) return [tensors];
-  const params = device.createBindGroupLayout({
-    label: `${label} params`,
-    entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform" } }],
-  });
-  return [tensors, params];
 }
 
 async function shaderError(

@@ -18,7 +18,7 @@ export type Command =
       readonly kind: "dispatch";
       readonly dispatch: Dispatch;
       readonly pipeline: Pipeline;
-      readonly groups: readonly GPUBindGroup[];
+      readonly group: GPUBindGroup;
     }
   | { readonly kind: "copy"; readonly from: Tensor; readonly to: Tensor };
 
@@ -177,9 +177,7 @@ function encodeDispatch(
   command: Command & { kind: "dispatch" },
 ): void {
   pass.setPipeline(command.pipeline.handle);
-  command.groups.forEach((group, index) => {
-    pass.setBindGroup(index, group);
-  });
+  pass.setBindGroup(0, command.group);
   const [x, y = 1, z = 1] = command.dispatch.workgroups;
   pass.dispatchWorkgroups(x, y, z);
 }

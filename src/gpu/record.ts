@@ -263,8 +263,8 @@ class Recorder implements Context {
       const pipeline = pipelines[i];
       if (!("shader" in entry) || !pipeline)
         return { kind: "copy", ...(entry as { from: Tensor; to: Tensor }) };
-      const groups = bindGroups(this.device, entry, pipeline, this.#params, offsets[i] ?? 0);
-      return { kind: "dispatch", dispatch: entry, pipeline, groups };
+      const group = bindGroup(this.device, entry, pipeline, this.#params, offsets[i] ?? 0);
+      return { kind: "dispatch", dispatch: entry, pipeline, group };
     });
     await this.device.settle();
     const memory = scratchMemory(this.#lifetimes, this.#plan);
@@ -323,42 +323,31 @@ function uploadParams(
   return buffer;
 }
 
-function bindGroups(
+function bindGroup(
   device: DeviceCore,
   dispatch: Dispatch,
-  pipeline: Pipeline,
+  { shader, layout }: Pipeline,
   params: GPUBuffer | undefined,
   paramsOffset: number,
-): GPUBindGroup[] {
-  const { shader, layouts } = pipeline;
-  const [tensorLayout, paramsLayout] = layouts;
+): GPUBindGroup {
   const { label } = dispatch;
-  if (dispatch.tensors.length !== shader.bindings.length || !tensorLayout)
+  if (dispatch.tensors.length !== shader.bindings.length)
     throw new ShaderError(
       `${label}: ${shader.name}.wgsl has ${shader.bindings.length} bindings, got ${dispatch.tensors.length} tensors`,
       { file: `${shader.name}.wgsl` },
     );
   for (const tensor of dispatch.tensors) checkBinding(device, label, tensor);
-  const tensors = device.handle.createBindGroup({
-    label,
-    layout: tensorLayout,
-    entries: dispatch.tensors.map((tensor, binding) => ({
-      binding,
-      resource: {
-        buffer: tensor.buffer,
-        offset: tensor.offsetBytes,
-        size: Math.max(4, sizeBytes(tensor)),
-      },
-    })),
-  });
-  if (!paramsLayout || !params) return [tensors];
-  const size = Math.max(16, Math.ceil((shader.params.length * 4) / 16) * 16);
-  const block = device.handle.createBindGroup({
-    label: `${label} params`,
-    layout: paramsLayout,
-    entries: [{ binding: 0, resource: { buffer: params, offset: paramsOffset, size } }],
-  });
-  return [tensors, block];
+  const resources: GPUBufferBinding[] = dispatch.tensors.map((tensor) => ({
+    buffer: tensor.buffer,
+    offset: tensor.offsetBytes,
+    size: Math.max(4, sizeBytes(tensor)),
+  }));
+  if (params && shader.params.length > 0) {
+    const size = Math.max(16, Math.ceil((shader.params.length * 4) / 16) * 16);
+    resources.push({ buffer: params, offset: paramsOffset, size });
+  }
+  const entries = resources.map((resource, binding) => ({ binding, resource }));
+  return device.handle.createBindGroup({ label, layout, entries });
 }
 
 function checkBinding(device: DeviceCore, label: string, tensor: Tensor): void {

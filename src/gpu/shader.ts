@@ -30,7 +30,7 @@ export interface Shader {
   readonly overrides: Record<string, number>;
   /** Access of group 0's bindings, in order. */
   readonly bindings: readonly ("read" | "read_write")[];
-  /** Fields of `struct Params` (group 1 binding 0), in order; empty without one. */
+  /** Fields of `struct Params` (the binding behind the tensors), in order; empty without one. */
   readonly params: readonly { readonly name: string; readonly type: "u32" | "i32" | "f32" }[];
   /** The files that `code` consists of, and the line (from 1) on which each begins. */
   readonly files: readonly { readonly file: string; readonly firstLine: number }[];
@@ -206,6 +206,12 @@ function parseBindings(name: string, wgsl: string): ("read" | "read_write")[] {
         `: bindings of group 0 must be numbered in order; found ${match[1] ?? ""} at ${index}`,
       );
   });
+  const uniform = /@group\((\d+)\) @binding\((\d+)\)\s*var<uniform>/.exec(wgsl);
+  if (uniform && (uniform[1] !== "0" || Number(uniform[2]) !== found.length))
+    throw refusal(
+      name,
+      `: params must be @group(0) @binding(${found.length}), behind the tensors; found @group(${uniform[1] ?? ""}) @binding(${uniform[2] ?? ""})`,
+    );
   return found.map((match) => match[2] as "read" | "read_write");
 }
 

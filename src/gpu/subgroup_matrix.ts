@@ -93,9 +93,7 @@ export async function multipliesRightly(
     usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
   });
   try {
-    const { handle, layouts } = await compilePipeline(device, shader, constants);
-    const [layout] = layouts;
-    if (!layout) return false;
+    const { handle, layout } = await compilePipeline(device, shader, constants);
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     pass.setPipeline(handle);

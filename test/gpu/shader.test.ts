@@ -218,6 +218,21 @@ describe("gpu/shader: bindings", () => {
     expect(prepare(source).bindings).to.deep.equal(["read", "read_write"]);
   });
 
+  it("wants the parameters behind the tensors, in the same group", () => {
+    const params = (group: number, at: number) =>
+      `@group(${group}) @binding(${at}) var<uniform> params: Params;`;
+    const source = (line: string) =>
+      [binding(0, "read"), binding(1, "read_write"), line].join("\n");
+    expect(prepare(source(params(0, 2))).bindings).to.have.length(2);
+    for (const [group, at] of [
+      [1, 0],
+      [0, 3],
+    ] as const)
+      expect(() => prepare(source(params(group, at)))).to.throw(
+        `test.wgsl: params must be @group(0) @binding(2), behind the tensors; found @group(${group}) @binding(${at})`,
+      );
+  });
+
   it("refuses numbers out of order, and gaps", () => {
     expect(() => prepare([binding(1, "read"), binding(0, "read")].join("\n"))).to.throw(
       ShaderError,
@@ -337,9 +352,9 @@ describe("shaders/", () => {
         .filter((count) => count !== undefined);
       const shader = loadShader(name, Object.fromEntries(counts.map((count) => [count, 8])));
       expect(shader.bindings, "bindings").to.include("read_write");
-      expect(shader.bindings.length).to.equal(source.match(/^@group\(0\)/gm)?.length);
+      expect(shader.bindings.length).to.equal(source.match(/^@group\(0\).*<storage/gm)?.length);
       expect(shader.params.length > 0, "struct Params is bound").to.equal(
-        /^@group\(1\) @binding\(0\) var<uniform> params: Params;/m.test(source),
+        /^@group\(0\) @binding\(\d+\) var<uniform> params: Params;/m.test(source),
       );
       expect(source).to.match(/^fn main\(/m);
     });
