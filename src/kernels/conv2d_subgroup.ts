@@ -60,7 +60,10 @@ export function conv2dSubgroupCopies(
     dtype: unfolds(g) && pass === "input_grad" ? "float32" : dtype,
   } as const;
   const y = { shape: [g.n, g.outH, g.outW, roundUp4(g.outC)], dtype } as const;
-  return [...(x.shape[3] === g.inC ? [] : [x]), ...(y.shape[3] === g.outC ? [] : [y])];
+  const copies = [...(x.shape[3] === g.inC ? [] : [x]), ...(y.shape[3] === g.outC ? [] : [y])];
+  // What is written may be summed in parts, in float32.
+  const sums = pass === "forward" ? y : pass === "input_grad" ? x : undefined;
+  return sums && dtype === "float16" ? [...copies, { ...sums, dtype: "float32" }] : copies;
 }
 
 /** y = x * w + b or leakyRelu(x * w + b).  Shapes as in `conv2d`.  Shaders: conv2d_subgroup.wgsl and those of packing.  Writes y (=). */

@@ -48,6 +48,8 @@ export const SUBGROUP_COSTS = {
  * unrolled code nor what is held of b may outgrow the first caches.
  */
 const TURN = 128;
+/** A turn of 32 compiles in a third of the time, which is all that counts where there are few multiply-adds of quads. */
+const SMALL = { turn: 32, multiplyAdds: 200_000 } as const;
 /** Loads of a lane in a turn, for the same reason. */
 const MOST_LOADS = 8;
 /** Workgroups that keep the cores evenly busy, where they have turns enough to make up for loading b. */
@@ -70,15 +72,17 @@ export function stationaryTiles(
   const quads = ceilDiv(sizes.n, 4);
   let LANES_N = 1;
   while (LANES_N < Math.min(LANES, quads)) LANES_N *= 2;
+  const multiplyAdds = (sizes.batch * sizes.m * quads * sizes.k) / LANES;
+  const most = multiplyAdds < SMALL.multiplyAdds ? Math.max(SMALL.turn, 4 * LANES) : TURN;
   const tiles: StationaryTile[] = [];
   for (const QUADS of [1, 2, 4, 8])
     for (const ROWS of [1, 2, 4, 8]) {
       // The quads of a in a turn are dealt to the lanes evenly.
       const step = Math.max(4, (4 * LANES_N) / ROWS);
-      const turn = Math.min(TURN / QUADS, MOST_LOADS * 4 * LANES_N);
-      const most = Math.floor(turn / ROWS / step) * step;
-      if (most === 0 || QUADS * ROWS > 8) continue;
-      const HELD_K = ceilDiv(ceilDiv(sizes.k, ceilDiv(sizes.k, most)), step) * step;
+      const turn = Math.min(most / QUADS, MOST_LOADS * 4 * LANES_N);
+      const held = Math.floor(turn / ROWS / step) * step;
+      if (held === 0 || QUADS * ROWS > 8) continue;
+      const HELD_K = ceilDiv(ceilDiv(sizes.k, ceilDiv(sizes.k, held)), step) * step;
       tiles.push(withRows(sizes, { LANES, LANES_N, HELD_K, QUADS, ROWS }));
     }
   return tiles;
