@@ -149,7 +149,7 @@ function gather(
   const phasePixels = n * ceilDiv(outH, upH) * ceilDiv(outW, upW);
   const k = ceilDiv(kH, taps.tapStepH) * ceilDiv(kW, taps.tapStepW) * inC;
   const sizes = { batch: upH * upW, m: phasePixels, n: outC, k };
-  const tile = stationaryTile(ctx.device, sizes);
+  const tile = stationaryTile(ctx.device, sizes, y.dtype);
   const chunks = k > tile.HELD_K;
   // Parts of sums would be rounded to float16 in y.
   const dtype = chunks ? "float32" : y.dtype;

@@ -46,7 +46,7 @@ function multiplyTransposed(ctx: Context, matmul: Matmul): boolean {
   const fits = (rows: number, columns: number): boolean =>
     4 * rows * roundUp4(columns) <= device.maxBindingBytes;
   if (transposeA && fits(m, k)) {
-    const tile = stationaryTile(device, { batch: 1, m, n, k });
+    const tile = stationaryTile(device, { batch: 1, m, n, k }, c.tensor.dtype);
     if (tile.cost + COPY * m * k >= cost) return false;
     const row = roundUp4(k);
     const rows = ctx.scratch([m, row], a.tensor.dtype, `${a.tensor.label} transposed`);
@@ -58,7 +58,7 @@ function multiplyTransposed(ctx: Context, matmul: Matmul): boolean {
     return true;
   }
   if (transposeB && !transposeA && !bias && !accumulate && leakySlope === undefined && fits(n, m)) {
-    const tile = stationaryTile(device, { batch: 1, m: n, n: roundUp4(m), k });
+    const tile = stationaryTile(device, { batch: 1, m: n, n: roundUp4(m), k }, "float32");
     if (tile.cost + COPY * m * n >= cost) return false;
     const row = roundUp4(m);
     const columns = ctx.scratch([n, row], "float32", `${c.tensor.label} transposed`);
@@ -138,7 +138,7 @@ export function matmulSubgroupBatched(ctx: Context, product: BatchedMatmul): voi
 /** In one dispatch, by the faster shader. */
 function multiply(ctx: Context, product: SubgroupMatrices): void {
   const { k, splits, transposeA, c } = product;
-  const tile = stationaryTile(ctx.device, product);
+  const tile = stationaryTile(ctx.device, product, c.tensor.dtype);
   // Parts of sums would be rounded to float16 in c.
   const inC = tile.HELD_K >= k || c.tensor.dtype === "float32";
   if (!transposeA && splits === 1 && inC && tile.cost < outputStationaryCost(ctx.device, product))

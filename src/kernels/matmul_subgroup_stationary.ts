@@ -2,6 +2,7 @@
  * The matrix product for software adapters where many rows meet one matrix b: b stays, rows of a pass by.
  */
 import { ceilDiv, grid1d, storedType, type Capabilities, type Context } from "../gpu/context.ts";
+import type { DType } from "../tensor.ts";
 import type { SubgroupMatrices } from "./subgroup.ts";
 
 /** How much of b a workgroup holds, and what a turn of its rows is; see matmul_subgroup_stationary.wgsl. */
@@ -48,19 +49,28 @@ export const SUBGROUP_COSTS = {
  * unrolled code nor what is held of b may outgrow the first caches.
  */
 const TURN = 128;
-/** A turn of 32 compiles in a third of the time, which is all that counts where there are few multiply-adds of quads. */
+/**
+ * A turn of 32 compiles in a third of the time, which is all that counts where there are few multiply-adds of quads.
+ * It takes less of k, so not for float16; see `stationaryTile`.
+ */
 const SMALL = { turn: 32, multiplyAdds: 200_000 } as const;
 /** Loads of a lane in a turn, for the same reason. */
 const MOST_LOADS = 8;
 /** Workgroups that keep the cores evenly busy, where they have turns enough to make up for loading b. */
 const WANTED_WORKGROUPS = 32;
 
-/** The fastest tile for these sizes. */
+/**
+ * The fastest tile for these sizes, with a result of this type. Where one can, a float16 result is summed at once: parts of
+ * its sums would take a float32 copy.
+ */
 export function stationaryTile(
   device: Pick<Capabilities, "subgroupSize">,
   sizes: ProductSizes,
+  dtype: DType,
 ): StationaryTile {
-  const tiles = stationaryTiles(device, sizes);
+  const all = stationaryTiles(device, sizes, dtype);
+  const whole = dtype === "float16" ? all.filter(({ HELD_K }) => HELD_K >= sizes.k) : [];
+  const tiles = whole.length > 0 ? whole : all;
   return tiles.reduce((best, tile) => (tile.cost < best.cost ? tile : best));
 }
 
@@ -68,12 +78,14 @@ export function stationaryTile(
 export function stationaryTiles(
   { subgroupSize: LANES }: Pick<Capabilities, "subgroupSize">,
   sizes: ProductSizes,
+  dtype: DType,
 ): StationaryTile[] {
   const quads = ceilDiv(sizes.n, 4);
   let LANES_N = 1;
   while (LANES_N < Math.min(LANES, quads)) LANES_N *= 2;
   const multiplyAdds = (sizes.batch * sizes.m * quads * sizes.k) / LANES;
-  const most = multiplyAdds < SMALL.multiplyAdds ? Math.max(SMALL.turn, 4 * LANES) : TURN;
+  const small = dtype === "float32" && multiplyAdds < SMALL.multiplyAdds;
+  const most = small ? Math.max(SMALL.turn, 4 * LANES) : TURN;
   const tiles: StationaryTile[] = [];
   for (const QUADS of [1, 2, 4, 8])
     for (const ROWS of [1, 2, 4, 8]) {

@@ -12,7 +12,7 @@ import {
 } from "../../src/kernels/matmul_subgroup_stationary.ts";
 import { dense } from "../../src/reference/dense.ts";
 import type { Reference } from "../../src/reference/reference.ts";
-import type { Tensor } from "../../src/tensor.ts";
+import type { DType, Tensor } from "../../src/tensor.ts";
 import { expectClose } from "../../src/testing/close.ts";
 import { randomFloats, toFloat64 } from "../../src/testing/inputs.ts";
 import { runKernel } from "../../src/testing/kernel.ts";
@@ -124,7 +124,7 @@ describe("matmul_subgroup_stationary", () => {
     it(nameOf(test), async function () {
       skipWithoutSubgroups(this, device());
       const { want, ...inputs } = prepare(test);
-      const tile = stationaryTile(device(), test);
+      const tile = stationaryTile(device(), test, "float32");
       const got = await run(test, tile, inputs);
       expectClose(got, want, [test.batch, test.m, test.n]);
       expect(await run(test, tile, inputs), "a second run").to.deep.equal(got);
@@ -134,7 +134,7 @@ describe("matmul_subgroup_stationary", () => {
     skipWithoutSubgroups(this, device());
     const test = { batch: 2, m: 1401, n: 52, k: 44 };
     const { want, ...inputs } = prepare(test);
-    const tiles = stationaryTiles(device(), test).filter(
+    const tiles = stationaryTiles(device(), test, "float32").filter(
       ({ QUADS, ROWS }) => QUADS * ROWS === 1 || QUADS === 8 || ROWS === 8 || QUADS * ROWS === 4,
     );
     expect(tiles).to.have.lengthOf.above(3);
@@ -146,8 +146,11 @@ describe("matmul_subgroup_stationary", () => {
     skipWithoutFloat16(this, device());
     const test = { batch: 2, m: 21, n: 40, k: 36 };
     const { want, ...inputs } = prepare(test, roundToFloat16);
-    const got = await run(test, stationaryTile(device(), test), inputs, (values, label) =>
-      device().upload(toFloat16(values), [values.length], label),
+    const got = await run(
+      test,
+      stationaryTile(device(), test, "float32"),
+      inputs,
+      (values, label) => device().upload(toFloat16(values), [values.length], label),
     );
     expectClose(got, want, [2, 21, 40]);
   });
@@ -158,7 +161,7 @@ describe("matmul_subgroup_stationary", () => {
     const inputs = prepare(test);
     inputs.a.fill(NaN, 0, 20);
     inputs.a.fill(Infinity, 8 * 20);
-    const got = await run(test, stationaryTile(device(), test), inputs);
+    const got = await run(test, stationaryTile(device(), test, "float32"), inputs);
     expect([...got.subarray(0, 32)].every(Number.isNaN)).to.equal(true);
     expect([...got.subarray(32, 8 * 32)].every(Number.isFinite)).to.equal(true);
   });
@@ -168,7 +171,7 @@ describe("stationaryTile", () => {
   for (const subgroupSize of [4, 8, 16])
     it(`deals whole quads to ${subgroupSize} lanes, few enough multiply-adds, and all rows`, () => {
       for (const test of CASES)
-        for (const tile of stationaryTiles({ subgroupSize }, test)) {
+        for (const tile of stationaryTiles({ subgroupSize }, test, "float32")) {
           const { LANES, LANES_N, HELD_K, QUADS, ROWS, rowsPerGroup } = tile;
           const at = `${nameOf(test)}: ${JSON.stringify(tile)}`;
           expect((ROWS * HELD_K) % (4 * LANES_N), at).to.equal(0);
@@ -179,7 +182,8 @@ describe("stationaryTile", () => {
 
   it("holds as much of b as a product asks for", () => {
     const of = (m: number, n: number, k: number) => {
-      const { HELD_K, QUADS, ROWS } = stationaryTile({ subgroupSize: 8 }, { batch: 36, m, n, k });
+      const sizes = { batch: 36, m, n, k };
+      const { HELD_K, QUADS, ROWS } = stationaryTile({ subgroupSize: 8 }, sizes, "float32");
       return [HELD_K, QUADS, ROWS];
     };
     expect(of(4000, 64, 32)).to.deep.equal([32, 2, 2]);
@@ -187,6 +191,13 @@ describe("stationaryTile", () => {
     expect(of(4000, 128, 64)).to.deep.equal([64, 2, 1]);
     expect(of(1152, 128, 128)).to.deep.equal([128, 1, 1]);
     expect(of(1152, 128, 1000)).to.deep.equal([128, 1, 1]);
+  });
+
+  it("compiles less for a small product, unless that would sum a float16 result in parts", () => {
+    const heldK = (dtype: DType) =>
+      stationaryTile({ subgroupSize: 8 }, { batch: 1, m: 500, n: 16, k: 96 }, dtype).HELD_K;
+    expect(heldK("float32")).to.equal(32);
+    expect(heldK("float16")).to.equal(96);
   });
 });
 
