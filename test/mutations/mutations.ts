@@ -36,7 +36,7 @@ const dense = (algorithm: string) => ({
 });
 const stationary = {
   test: "test/kernels/matmul_subgroup_stationary.test.ts",
-  grep: "^matmul_subgroup_stationary [12] x",
+  grep: "^matmul_subgroup_stationary [123] x",
 };
 
 export const MUTATIONS: readonly Mutation[] = [
