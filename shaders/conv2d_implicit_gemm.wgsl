@@ -6,8 +6,9 @@
 // THREAD_N of it in registers. With several splits, y is [splits,n,outH,outW,outC]: partial sums for sum_splits.wgsl, with
 // the bias in the first. Writes y (=). conv2d.wgsl is the same without tiles and splits.
 // The scheme: https://siboehm.com/articles/22/CUDA-MMM; implicit GEMM: https://arxiv.org/abs/1410.0759
-// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored of x and w, YStored of y (f32 or f16: b,
-// tiles and sums are f32).
+// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored of x and w (f32 or f16: b, tiles and sums are
+// f32); Out, what y holds: such elements, with SINGLES = 4 and FOURS = 0, or vectors of four where outC is a multiple of 4,
+// with 0 and 1.
 // lib: index, gather_x, register_tile, split
 
 override HAS_BIAS: bool = true;
@@ -50,7 +51,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> w: array<Stored>;
 @group(0) @binding(3) var<storage, read> w4: array<vec4<Stored>>;
 @group(0) @binding(4) var<storage, read> b: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<YStored>;
+@group(0) @binding(5) var<storage, read_write> y: array<Out>;
 @group(0) @binding(6) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four pixels and four channels an element.
@@ -90,10 +91,14 @@ fn load_w4(k: i32, co: i32) -> vec4f {
 // Writes four channels of a row of a split's product, as far as they exist.
 fn store_y4(split: i32, m: i32, co: i32, value: vec4f) {
   let m_count = params.n * params.outH * params.outW;
-  if (m < m_count) {
-    #unroll c 4
+  if (m < m_count && co < params.outC) {
+    let at = (split * m_count + m) * params.outC + co;
+    #unroll four FOURS
+    y[at / 4] = Out(value);
+    #end
+    #unroll c SINGLES
     if (co + $c < params.outC) {
-      y[(split * m_count + m) * params.outC + co + $c] = YStored(value[$c]);
+      y[at + $c] = Out(value[$c]);
     }
     #end
   }

@@ -7,8 +7,8 @@
 // taps through which they are read: each phase splits its own. With several splits, dx is [splits,n,inH,inW,inC]: partial
 // sums for sum_splits.wgsl, zeros where a phase has no taps.
 // Writes dx (=). conv2d_input_grad.wgsl is the same without tiles and splits.
-// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored of dy and w, DxStored of dx (f32 or f16: tiles
-// and sums are f32).
+// Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored of dy and w (f32 or f16: tiles and sums are f32);
+// Out, SINGLES, FOURS as in conv2d_implicit_gemm.wgsl, of dx and inC.
 // lib: index, phase, register_tile, split
 
 // Four neighbouring channels come in one load; the wrapper says so where outC is a multiple of 4.
@@ -51,7 +51,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> dy4: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read> w: array<Stored>;
 @group(0) @binding(3) var<storage, read> w4: array<vec4<Stored>>;
-@group(0) @binding(4) var<storage, read_write> dx: array<DxStored>;
+@group(0) @binding(4) var<storage, read_write> dx: array<Out>;
 @group(0) @binding(5) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four pixels and four channels an element.
@@ -153,11 +153,14 @@ fn load_w4(ci: i32, tap: Tap) -> vec4f {
 // Writes four channels of a row of a split's product, as far as they exist.
 fn store_dx4(split: i32, m: i32, ci: i32, value: vec4f) {
   let p = params;
-  if (m < p.n * rows.pixels * columns.pixels) {
-    let first = (split * p.n * p.inH * p.inW + dx_pixel(m)) * p.inC + ci;
-    #unroll c 4
+  if (m < p.n * rows.pixels * columns.pixels && ci < p.inC) {
+    let at = (split * p.n * p.inH * p.inW + dx_pixel(m)) * p.inC + ci;
+    #unroll four FOURS
+    dx[at / 4] = Out(value);
+    #end
+    #unroll c SINGLES
     if (ci + $c < p.inC) {
-      dx[first + $c] = DxStored(value[$c]);
+      dx[at + $c] = Out(value[$c]);
     }
     #end
   }

@@ -6,7 +6,7 @@
 // One workgroup computes a tile of TILE_M by TILE_N of one split, one invocation THREAD_M by THREAD_N of it in registers.
 // Writes partials (=). conv2d_weight_grad.wgsl is the same without tiles and splits.
 // Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K = LANES_M, so that each lane gathers from one pixel;
-// Stored (f32 or f16: partials, tiles and sums are f32).
+// Stored (f32 or f16: partials, tiles and sums are f32); Out, SINGLES, FOURS as in conv2d_implicit_gemm.wgsl, of partials.
 // lib: index, gather_x, register_tile
 
 // Four neighbouring channels come in one load; the wrapper says so where inC (x) and outC (dy) are multiples of 4.
@@ -45,7 +45,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x4: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read> dy: array<Stored>;
 @group(0) @binding(3) var<storage, read> dy4: array<vec4<Stored>>;
-@group(0) @binding(4) var<storage, read_write> partials: array<f32>;
+@group(0) @binding(4) var<storage, read_write> partials: array<Out>;
 @group(0) @binding(5) var<uniform> params: Params;
 
 // [TILE_K][TILE_M / 4] and [TILE_K][TILE_N / 4], four rows and four channels an element; the taps of the tile's rows.
@@ -91,10 +91,14 @@ fn load_dy4(k: i32, k_end: i32, co: i32) -> vec4f {
 // Writes four channels of a row of a split's product, as far as they exist.
 fn store_partials4(split: i32, m: i32, co: i32, value: vec4f) {
   let m_count = params.kH * params.kW * params.inC;
-  if (m < m_count) {
-    #unroll c 4
+  if (m < m_count && co < params.outC) {
+    let at = (split * m_count + m) * params.outC + co;
+    #unroll four FOURS
+    partials[at / 4] = Out(value);
+    #end
+    #unroll c SINGLES
     if (co + $c < params.outC) {
-      partials[(split * m_count + m) * params.outC + co + $c] = value[$c];
+      partials[at + $c] = Out(value[$c]);
     }
     #end
   }

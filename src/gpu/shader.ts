@@ -5,7 +5,7 @@
  * - `// lib: philox, index` appends `shaders/lib/philox.wgsl` and `index.wgsl` after the file; a constant of a library's
  *   name puts another one in its place;
  * - `#unroll i ROWS` ... `#end` repeats the lines between for i = 0 .. ROWS-1, writing `$i` as that number; the count
- *   may be a number or a constant, divided by another (`#unroll j THREAD_N / 4`).
+ *   may be a number or a constant, divided by another (`#unroll j THREAD_N / 4`); 0 leaves them out.
  * Constants that the file declares as `override` are set at pipeline creation; the others (tile sizes of register
  * arrays, counts of `#unroll`) are appended as `const`, and a type, e.g. `Value: "vec4f"`, as `alias`. All additions
  * keep the line numbers of the file on disk. A type of float16 puts `enable f16;` in front of the first line; what a

@@ -146,7 +146,7 @@ function conv2dImplicitGemm(
         VEC_X: inC % 4 === 0,
         VEC_W: outC % 4 === 0,
         Stored: storedType(x),
-        YStored: storedType(out),
+        ...storesOf(out),
       },
       tensors: [x, vec4View(ctx, x), w, vec4View(ctx, w), b ?? w, out],
       params: { ...conv2dParams(geometry), splits },
@@ -180,7 +180,7 @@ function conv2dInputGradImplicitGemm(
         VEC_K: outC % 4 === 0,
         STRIDED: phases > 1,
         Stored: storedType(dy),
-        DxStored: storedType(out),
+        ...storesOf(out),
       },
       tensors: [dy, vec4View(ctx, dy), w, vec4View(ctx, w), out],
       params: { ...conv2dParams(geometry), ...steps, splits },
@@ -218,6 +218,7 @@ function conv2dWeightGradImplicitGemm(
       VEC_X: inC % 4 === 0,
       VEC_DY: outC % 4 === 0,
       Stored: storedType(x),
+      ...storesOf(partials),
     },
     tensors: [x, vec4View(ctx, x), dy, vec4View(ctx, dy), partials],
     params: {
@@ -232,4 +233,12 @@ function conv2dWeightGradImplicitGemm(
 /** What to bind as `array<vec4<Stored>>`. */
 function vec4View(ctx: Context, tensor: Tensor): Tensor {
   return bindableAs(ctx, tensor, storedType(tensor) === "f16" ? 8 : 16);
+}
+
+/** Four neighbours of the last axis are stored at once where four divides it; see conv2d_implicit_gemm.wgsl. */
+function storesOf(out: Tensor) {
+  const stored = storedType(out);
+  return (out.shape.at(-1) ?? 1) % 4 === 0
+    ? ({ Out: stored === "f16" ? "vec4h" : "vec4f", FOURS: 1, SINGLES: 0 } as const)
+    : ({ Out: stored, FOURS: 0, SINGLES: 4 } as const);
 }

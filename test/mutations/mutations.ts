@@ -99,6 +99,14 @@ export const MUTATIONS: readonly Mutation[] = [
     ...conv("forward", "implicit_gemm"),
   },
   {
+    fault: "vec4 stores at the place of a float",
+    file: "shaders/conv2d_input_grad_implicit_gemm.wgsl",
+    find: "dx[at / 4]",
+    replace: "dx[at]",
+    why: "an index in floats, an array of vec4f",
+    ...conv("input_grad", "implicit_gemm"),
+  },
+  {
     fault: "filter axes exchanged",
     file: "shaders/conv2d_input_grad_implicit_gemm.wgsl",
     find: "(tap.index * params.inC + ci) * params.outC + tap.co",
