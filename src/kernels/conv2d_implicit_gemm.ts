@@ -4,11 +4,11 @@
  */
 import { ceilDiv, grid1d, storedType, type Context, type Capabilities } from "../gpu/context.ts";
 import { conv2dParams, tapSteps, type Conv2dGeometry } from "../geometry.ts";
-import { elementCount, type Tensor } from "../tensor.ts";
+import type { Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dImplementation } from "./conv2d_algorithm.ts";
-import { wantedWorkgroups } from "./occupancy.ts";
+import { splitsToFill, wantedWorkgroups } from "./occupancy.ts";
 import { bindableAs } from "./repack.ts";
-import { sumSplits } from "./sum_splits.ts";
+import { inSplits } from "./sum_splits.ts";
 
 /** How invocations share a tile: LANES_M x LANES_N of them, THREAD_M x THREAD_N elements each, TILE_K along the sum. */
 export interface GemmTile {
@@ -61,12 +61,6 @@ function tileUnsupported({ limits }: Capabilities, tile: GemmTile): string | und
 const GEMM_LANES = { LANES_M: 16, LANES_N: 8, TILE_K: 16 } as const;
 /** Pixels that a split of the weight gradient sums at least, so that its partial sums do not cost more than they save. */
 const LEAST_PIXELS_PER_SPLIT = 256;
-/**
- * Terms that a split of y or dx sums at least, as in a dense layer: with fewer it costs more in its second pass, which
- * writes and reads all partial sums, than it gives.
- */
-const LEAST_K_PER_SPLIT = 256;
-
 interface Tiling extends GemmTile {
   /** Workgroups that cover M by N. */
   readonly tiles: number;
@@ -90,41 +84,6 @@ function tiling(
   return { ...tile, tiles: tilesOf(tile) };
 }
 
-/**
- * Into how many parts the sums of y or dx are split: more than one where fewer than half of the workgroups that a GPU
- * wants would compute it. No split of the longest sum is left without work, and all partial sums fit in one binding.
- * @param workgroups how many have work where sums are not split
- * @param k terms of the longest sum
- */
-function splitsOf(
-  device: Capabilities,
-  { shape }: Tensor,
-  { workgroups, k }: { workgroups: number; k: number },
-): number {
-  const wanted = wantedWorkgroups(device);
-  if (workgroups >= wanted / 2) return 1;
-  const most = Math.floor(device.maxBindingBytes / (4 * elementCount(shape)));
-  const fill = ceilDiv(wanted, workgroups);
-  return Math.max(1, Math.min(fill, Math.floor(k / LEAST_K_PER_SPLIT), most));
-}
-
-/** Lets `compute` write y, or its partial sums, which are then added: float32, and without the leaky ReLU. */
-function inSplits(
-  ctx: Context,
-  y: Tensor,
-  { splits, leakySlope = 1 }: { splits: number; leakySlope?: number | undefined },
-  compute: (out: Tensor, leakySlope: number) => void,
-): void {
-  if (splits === 1) {
-    compute(y, leakySlope);
-    return;
-  }
-  const partials = ctx.scratch([splits, ...y.shape], "float32", `${y.label} partials`);
-  compute(partials, 1);
-  sumSplits(ctx, partials, y, { leakySlope });
-  ctx.free(partials);
-}
-
 function conv2dImplicitGemm(
   ctx: Context,
   { x, w, b, leakySlope }: Conv2dForward,
@@ -134,7 +93,7 @@ function conv2dImplicitGemm(
 ): void {
   const { n, outH, outW, inC, outC, kH, kW } = geometry;
   const { tiles, ...shape } = tiling(ctx.device, [n * outH * outW, outC], tile);
-  const splits = splitsOf(ctx.device, y, { workgroups: tiles, k: kH * kW * inC });
+  const splits = splitsToFill(ctx.device, y, { workgroups: tiles, k: kH * kW * inC });
   inSplits(ctx, y, { splits, leakySlope }, (out, slope) => {
     ctx.dispatch({
       label: `conv2d ${y.label}`,
@@ -170,7 +129,7 @@ function conv2dInputGradImplicitGemm(
   // Of the phases, those that have any taps, and the taps of the one that has most.
   const busy = Math.min(kH, steps.tapStepH) * Math.min(kW, steps.tapStepW);
   const taps = ceilDiv(kH, steps.tapStepH) * ceilDiv(kW, steps.tapStepW);
-  const splits = splitsOf(ctx.device, dx, { workgroups: tiles * busy, k: taps * outC });
+  const splits = splitsToFill(ctx.device, dx, { workgroups: tiles * busy, k: taps * outC });
   inSplits(ctx, dx, { splits }, (out) => {
     ctx.dispatch({
       label: `conv2dInputGrad ${dx.label}`,

@@ -38,3 +38,20 @@ export function sumSplits(
     workgroups: grid1d(ctx.device, ceilDiv(count, WG_SIZE)),
   });
 }
+
+/** Lets `compute` write y, or its partial sums, which are then added: float32, and without the leaky ReLU. */
+export function inSplits(
+  ctx: Context,
+  y: Tensor,
+  { splits, leakySlope = 1 }: { splits: number; leakySlope?: number | undefined },
+  compute: (out: Tensor, leakySlope: number) => void,
+): void {
+  if (splits === 1) {
+    compute(y, leakySlope);
+    return;
+  }
+  const partials = ctx.scratch([splits, ...y.shape], "float32", `${y.label} partials`);
+  compute(partials, 1);
+  sumSplits(ctx, partials, y, { leakySlope });
+  ctx.free(partials);
+}

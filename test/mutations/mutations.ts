@@ -124,7 +124,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     fault: "leaky ReLU of partial sums",
-    file: "src/kernels/conv2d_implicit_gemm.ts",
+    file: "src/kernels/sum_splits.ts",
     find: "compute(partials, 1);",
     replace: "compute(partials, leakySlope);",
     why: "the shader that writes them has a leaky ReLU of its own",
