@@ -7,9 +7,11 @@ import type { Conv2dGeometry } from "../geometry.ts";
 import { elementCount, reshape, type DType, type Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dPass } from "./conv2d_algorithm.ts";
 import { conv2dSubgroupUnsupported } from "./conv2d_subgroup.ts";
-import { batchedSplits, matmulBatched } from "./matmul_batched.ts";
+import { batchedSplits, batchedTiles, matmulBatched } from "./matmul_batched.ts";
 import { matmulSubgroup } from "./matmul_subgroup.ts";
+import { splitsToFill } from "./occupancy.ts";
 import { prefersSubgroups } from "./subgroup.ts";
+import { inSplits } from "./sum_splits.ts";
 
 /** Why a geometry is no matrix product that this adapter takes; undefined where it is. */
 export function conv2dGemmUnsupported(
@@ -30,7 +32,7 @@ export function conv2dGemmUnsupported(
 
 /**
  * y = x w + b or leakyRelu(x w + b).  x [n,h,w,inC], w [1,1,inC,outC], b [outC] or none, y [n,h,w,outC].
- * Shaders: matmul_batched.wgsl, matmul_subgroup.wgsl, matmul_subgroup_stationary.wgsl.  Writes y (=).
+ * Shaders: matmul_batched.wgsl with sum_splits.wgsl, or those of `matmulSubgroup`.  Writes y (=).
  */
 export function conv2dGemm(
   ctx: Context,
@@ -38,7 +40,7 @@ export function conv2dGemm(
   { inC, outC }: Conv2dGeometry,
   y: Tensor,
 ): void {
-  multiply(ctx, {
+  multiplyInSplits(ctx, {
     label: `conv2d ${y.label}`,
     ...{ m: elementCount(y.shape) / outC, n: outC, k: inC },
     ...{ a: x, b: w, bias: b, c: y, leakySlope },
@@ -52,7 +54,7 @@ export function conv2dInputGradGemm(
   { inC, outC }: Conv2dGeometry,
   dx: Tensor,
 ): void {
-  multiply(ctx, {
+  multiplyInSplits(ctx, {
     label: `conv2dInputGrad ${dx.label}`,
     ...{ m: elementCount(dx.shape) / inC, n: inC, k: outC },
     ...{ a: dy, b: w, transposeB: true, c: dx },
@@ -96,6 +98,18 @@ interface Product {
   readonly c: Tensor;
   readonly splits?: number | undefined;
   readonly leakySlope?: number | undefined;
+}
+
+/** The product, in parts where its tiles alone would leave a GPU idle. */
+function multiplyInSplits(ctx: Context, product: Product): void {
+  const { m, n, k, c, leakySlope } = product;
+  const workgroups = batchedTiles(ctx.device, { batch: 1, m, n });
+  const splits = prefersSubgroups(ctx.device) // matmulSubgroup splits by itself
+    ? 1
+    : splitsToFill(ctx.device, c, { workgroups, k });
+  inSplits(ctx, c, { splits, leakySlope }, (out, slope) => {
+    multiply(ctx, { ...product, c: out, splits, leakySlope: slope });
+  });
 }
 
 function multiply(ctx: Context, { a, b, c, splits = 1, ...product }: Product): void {

@@ -5,7 +5,7 @@
 import { ceilDiv, grid1d, storedType, type Context, type Capabilities } from "../gpu/context.ts";
 import type { Tensor } from "../tensor.ts";
 import { wantedWorkgroups } from "./occupancy.ts";
-import { bindableAs } from "./repack.ts";
+import { bindableAs, roundUp4 } from "./repack.ts";
 
 /** Matrices in one tensor. */
 export interface Matrices {
@@ -69,7 +69,8 @@ export function matmulBatched(ctx: Context, product: BatchedMatmul): void {
     // bias is an array<vec4f> also where none is read.
     tensors: [a.tensor, b.tensor, bias ?? bindableAs(ctx, b.tensor, 16), c.tensor],
     params: {
-      ...{ batch, m, n, k, splits, kPerSplit: ceilDiv(k, splits) },
+      // A multiple of four, since loads along k come in fours.
+      ...{ batch, m, n, k, splits, kPerSplit: roundUp4(ceilDiv(k, splits)) },
       ...{ aBlock: a.block, bBlock: b.block, cBlock: c.block },
     },
     workgroups: grid1d(ctx.device, tiles * splits),
@@ -85,6 +86,14 @@ export function batchedSplits(
   const wanted = ceilDiv(wantedWorkgroups(device), tileOf(device, sizes).tiles);
   const most = Math.floor(device.maxBindingBytes / (4 * sizes.batch * blockElements));
   return Math.max(1, Math.min(wanted, ceilDiv(sizes.k, LEAST_K_PER_SPLIT), most));
+}
+
+/** How many workgroups compute products of these sizes, in one part. */
+export function batchedTiles(
+  device: Pick<Capabilities, "summary">,
+  sizes: { batch: number; m: number; n: number },
+): number {
+  return tileOf(device, sizes).tiles;
 }
 
 /** Tiles of 64 or 128 rows by 32 or 64 columns, the large ones where they still fill a GPU; and how many there are. */

@@ -1,6 +1,8 @@
 import { expect } from "chai";
+import type { Context } from "../../src/gpu/context.ts";
 import { conv2dUnsupported } from "../../src/kernels/conv2d.ts";
 import type { Conv2dPass } from "../../src/kernels/conv2d_algorithm.ts";
+import { GuardedScratch } from "../../src/testing/guarded.ts";
 import {
   asHardware,
   expectPass,
@@ -62,6 +64,48 @@ for (const pass of PASS_NAMES)
         });
       }
   });
+
+/** Sums long enough for parts, which go through fours, and tiles too few for a GPU; whose passes are split. */
+const SPLIT_CASES: readonly (readonly [Conv2dCase, number, readonly Conv2dPass[]])[] = [
+  [{ x: [2, 3, 5, 516], w: [1, 1, 516, 36] }, 2, ["forward"]],
+  [{ x: [1, 1, 3, 36], w: [1, 1, 36, 516] }, 2, ["input_grad"]],
+  [{ x: [1, 9, 9, 780], w: [1, 1, 780, 772], bias: false }, 3, ["forward", "input_grad"]],
+];
+
+describe("conv2d gemm_1x1 with the products for GPUs, in splits", () => {
+  const device = useDevice();
+  for (const [test, splits, passes] of SPLIT_CASES)
+    for (const pass of passes)
+      for (const dtype of ["float32", "float16"] as const)
+        it(`${pass} ${dtype} ${nameOf(test)}`, async function () {
+          const p = prepare(test, dtype);
+          skipUnsupported(this, device(), p, pass, "gemm_1x1");
+          // Partial sums begin as NaN: each must be written.
+          const scratch = new GuardedScratch(device());
+          try {
+            const on = (ctx: Context) => asHardware(scratch.context(ctx));
+            const options = { algorithm: "gemm_1x1", on } as const;
+            await expectPass(device(), pass, p, PASSES[pass].want(p), options);
+            const [product, sum] = scratch.dispatches;
+            expect([product?.shader, sum?.shader]).to.deep.equal(["matmul_batched", "sum_splits"]);
+            expect(product?.params?.["splits"]).to.equal(splits);
+            for (const tensor of scratch.tensors) await tensor.read();
+          } finally {
+            scratch.release();
+          }
+        });
+
+  it("leaves sums whole where there are tiles enough", async () => {
+    const p = prepare({ x: [1, 128, 128, 512], w: [1, 1, 512, 64], bias: false });
+    const shaders = new Set<string>();
+    const on = (ctx: Context): Context => ({
+      ...asHardware(ctx),
+      dispatch: ({ shader }) => shaders.add(shader),
+    });
+    await PASSES.forward.run(device(), p, { ...p.sizes, algorithm: "gemm_1x1" }, p.dy, on);
+    expect([...shaders]).to.deep.equal(["matmul_batched"]);
+  });
+});
 
 describe("conv2d gemm_1x1 of tensors larger than one binding", () => {
   // Windows of two images.

@@ -123,6 +123,15 @@ export const MUTATIONS: readonly Mutation[] = [
     ...splits("forward"),
   },
   {
+    fault: "parts that do not begin at a multiple of four",
+    file: "src/kernels/matmul_batched.ts",
+    find: "roundUp4(ceilDiv(k, splits))",
+    replace: "ceilDiv(k, splits)",
+    why: "right as long as only weight gradients, which load across k, were split",
+    test: "test/kernels/conv2d_gemm.test.ts",
+    grep: "^conv2d gemm_1x1 with the products for GPUs, in splits",
+  },
+  {
     fault: "leaky ReLU of partial sums",
     file: "src/kernels/sum_splits.ts",
     find: "compute(partials, 1);",
