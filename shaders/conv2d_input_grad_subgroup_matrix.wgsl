@@ -3,9 +3,9 @@
 // dy tile by tile.
 // dy: [n,outH,outW,outC] NHWC, w: [kH,kW,inC,outC] HWIO, dx: [n,inH,inW,inC] NHWC, all float16; sums are float32. inC and
 // outC are multiples of 8.
-// Tiles, subgroups and constants are those of conv2d_subgroup_matrix.wgsl, but that b lies in columns of wT: w has the
-// channels of K side by side. Writes dx (=).
-// lib: index, subgroup_matrix, subgroup_matrix_tile
+// Tiles, subgroups, splits and constants are those of conv2d_subgroup_matrix.wgsl, but that b lies in columns of wT: w has
+// the channels of K side by side. With several splits, dx is [splits,n,inH,inW,inC] and float32. Writes dx (=).
+// lib: index, split, subgroup_matrix, subgroup_matrix_tile
 
 enable f16, subgroups;
 
@@ -38,12 +38,13 @@ struct Params {
   dilationW: i32,
   padTop: i32,
   padLeft: i32,
+  splits: i32,
 }
 
 // dy8 and w8 show dy and w with eight channels an element.
 @group(0) @binding(0) var<storage, read> dy8: array<vec4u>;
 @group(0) @binding(1) var<storage, read> w8: array<vec4u>;
-@group(0) @binding(2) var<storage, read_write> dx: array<vec4h>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Out>;
 @group(0) @binding(3) var<uniform> params: Params;
 
 // First the operands, a as [TILE_M][TILE_K] and b as [TILE_N][TILE_K], eight float16 an element; in the end the
@@ -118,8 +119,9 @@ fn right_at(k: i32, column: i32) -> Right {
   return right_of_columns(A_SIZE + column * B_STRIDE + k / 8);
 }
 
+// The splits' products lie one below the other.
 fn store4(m: i32, ci: i32, value: vec4f) {
-  dx[(m * params.inC + ci) / 4] = vec4h(value);
+  dx[(m * params.inC + ci) / 4] = Out(value);
 }
 
 @compute @workgroup_size(WG_SIZE)
@@ -132,13 +134,17 @@ fn main(
 ) {
   let m_count = params.n * params.inH * params.inW;
   let k_count = params.kH * params.kW * params.outC;
+  let tiles_m = (m_count + TILE_M - 1) / TILE_M;
   let tiles_n = (params.inC + TILE_N - 1) / TILE_N;
-  let tile = i32(workgroup_index(workgroup_id, num_workgroups));
-  let m_base = tile / tiles_n * TILE_M;
-  let n_base = tile % tiles_n * TILE_N;
-  if (m_base >= m_count) {
+  let index = i32(workgroup_index(workgroup_id, num_workgroups));
+  let m_base = index / tiles_n % tiles_m * TILE_M;
+  let n_base = index % tiles_n * TILE_N;
+  let split = index / tiles_n / tiles_m;
+  if (split >= params.splits) {
     return;
   }
+  let k_begin = split_begin(split, params.splits, k_count);
+  let k_end = split_begin(split + 1, params.splits, k_count);
   let invocation = i32(local_index);
   let part = part_of(subgroup_id);
 
@@ -151,7 +157,7 @@ fn main(
   #end
 
   var sums: SubgroupSums;
-  for (var k_base = -TILE_K; k_base < k_count; k_base += TILE_K) {
+  for (var k_base = k_begin - TILE_K; k_base < k_end; k_base += TILE_K) {
     let tap = tap_at(k_base + TILE_K + k8 * 8);
     #unroll i LOADS_A
     let a_$i = load_dy8(pixel_$i, tap);
@@ -159,7 +165,7 @@ fn main(
     #unroll i LOADS_B
     let b_$i = load_w8(n_base + row + $i * (WG_SIZE / K8), tap);
     #end
-    if (k_base >= 0) {
+    if (k_base >= k_begin) {
       multiply_slice(&sums, part, lane);
     }
     workgroupBarrier();
@@ -171,5 +177,5 @@ fn main(
     #end
     workgroupBarrier();
   }
-  store_tile(&sums, part, lane, invocation, vec2i(m_base, n_base), vec2i(m_count, params.inC));
+  store_tile(&sums, part, lane, invocation, vec2i(split * m_count + m_base, n_base), vec2i((split + 1) * m_count, params.inC));
 }

@@ -2,12 +2,14 @@
 // M = n*outH*outW pixels, N = outC and K = kH*kW*inC, the rows of a gathered from x tile by tile (lib/gather_x.wgsl).
 // x: [n,inH,inW,inC] NHWC, w: [kH,kW,inC,outC] HWIO, y: [n,outH,outW,outC] NHWC, all float16; b: [outC] float32 (not read
 // without HAS_BIAS). Sums are float32. outC is a multiple of 8.
-// One workgroup computes a tile of TILE_M pixels by TILE_N channels; its SUBGROUPS_M by SUBGROUPS_N subgroups each ROWS by
-// COLS matrices of it. While they multiply one slice of K, the next is on its way to registers. Writes y (=).
+// One workgroup computes a tile of TILE_M pixels by TILE_N channels of one split of the sum; its SUBGROUPS_M by SUBGROUPS_N
+// subgroups each ROWS by COLS matrices of it. While they multiply one slice of K, the next is on its way to registers. With
+// several splits, y is [splits,n,outH,outW,outC] and float32: partial sums for sum_splits.wgsl, with the bias in the first.
+// Writes y (=).
 // The scheme: https://github.com/jeffbolznv/vk_cooperative_matrix_perf
 // Constants: LANES, SUBGROUPS_M, SUBGROUPS_N, ROWS, COLS, TILE_K (a multiple of MATRIX_K), LOADS_A and LOADS_B (how many
-// elements of a and b an invocation loads), MATRIX_M, MATRIX_N, MATRIX_K.
-// lib: index, gather_x, gather_x8, subgroup_matrix, subgroup_matrix_tile
+// elements of a and b an invocation loads), MATRIX_M, MATRIX_N, MATRIX_K; Out (four of what y holds: vec4h, or vec4f).
+// lib: index, gather_x, gather_x8, split, subgroup_matrix, subgroup_matrix_tile
 
 enable f16, subgroups;
 
@@ -43,6 +45,7 @@ struct Params {
   dilationW: i32,
   padTop: i32,
   padLeft: i32,
+  splits: i32,
 }
 
 // x8 and w8 show x and w with eight channels an element; x8 is not read without VEC_X.
@@ -50,7 +53,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x8: array<vec4u>;
 @group(0) @binding(2) var<storage, read> w8: array<vec4u>;
 @group(0) @binding(3) var<storage, read> b: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4h>;
+@group(0) @binding(4) var<storage, read_write> y: array<Out>;
 @group(0) @binding(5) var<uniform> params: Params;
 
 // First the operands, a as [TILE_M][TILE_K] and b as [TILE_K][TILE_N], eight float16 an element; in the end the
@@ -71,12 +74,13 @@ fn right_at(k: i32, column: i32) -> Right {
   return right_of_rows(A_SIZE + k * B_STRIDE + column / 8);
 }
 
+// The splits' products lie one below the other.
 fn store4(m: i32, co: i32, sums: vec4f) {
   var value = sums;
-  if (HAS_BIAS) {
+  if (HAS_BIAS && m < params.n * params.outH * params.outW) {
     value += b[co / 4];
   }
-  y[(m * params.outC + co) / 4] = vec4h(select(LEAKY_SLOPE * value, value, value > vec4f()));
+  y[(m * params.outC + co) / 4] = Out(select(LEAKY_SLOPE * value, value, value > vec4f()));
 }
 
 @compute @workgroup_size(WG_SIZE)
@@ -89,13 +93,17 @@ fn main(
 ) {
   let m_count = params.n * params.outH * params.outW;
   let k_count = params.kH * params.kW * params.inC;
+  let tiles_m = (m_count + TILE_M - 1) / TILE_M;
   let tiles_n = (params.outC + TILE_N - 1) / TILE_N;
-  let tile = i32(workgroup_index(workgroup_id, num_workgroups));
-  let m_base = tile / tiles_n * TILE_M;
-  let n_base = tile % tiles_n * TILE_N;
-  if (m_base >= m_count) {
+  let index = i32(workgroup_index(workgroup_id, num_workgroups));
+  let m_base = index / tiles_n % tiles_m * TILE_M;
+  let n_base = index % tiles_n * TILE_N;
+  let split = index / tiles_n / tiles_m;
+  if (split >= params.splits) {
     return;
   }
+  let k_begin = split_begin(split, params.splits, k_count);
+  let k_end = split_begin(split + 1, params.splits, k_count);
   let invocation = i32(local_index);
   let part = part_of(subgroup_id);
 
@@ -109,7 +117,7 @@ fn main(
   #end
 
   var sums: SubgroupSums;
-  for (var k_base = -TILE_K; k_base < k_count; k_base += TILE_K) {
+  for (var k_base = k_begin - TILE_K; k_base < k_end; k_base += TILE_K) {
     let k_next = k_base + TILE_K;
     #unroll i LOADS_A
     let a_$i = load_x8(pixel_$i, k_next + a_k8 * 8);
@@ -117,7 +125,7 @@ fn main(
     #unroll i LOADS_B
     let b_$i = load_w8(k_next + b_row + $i * (WG_SIZE / N8), n_base + b_n8 * 8);
     #end
-    if (k_base >= 0) {
+    if (k_base >= k_begin) {
       multiply_slice(&sums, part, lane);
     }
     workgroupBarrier();
@@ -129,5 +137,5 @@ fn main(
     #end
     workgroupBarrier();
   }
-  store_tile(&sums, part, lane, invocation, vec2i(m_base, n_base), vec2i(m_count, params.outC));
+  store_tile(&sums, part, lane, invocation, vec2i(split * m_count + m_base, n_base), vec2i((split + 1) * m_count, params.outC));
 }

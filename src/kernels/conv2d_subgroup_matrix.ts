@@ -2,14 +2,15 @@
  * Convolution of float16 tensors on units for matrix products (tensor cores), by subgroup matrices: the implicit GEMM of
  * conv2d_implicit_gemm.ts, with a workgroup's tile multiplied matrix by matrix. Sums are float32.
  */
-import { ceilDiv, grid1d, type Context, type Capabilities } from "../gpu/context.ts";
+import { ceilDiv, grid1d, storedType, type Context, type Capabilities } from "../gpu/context.ts";
 import type { Constants } from "../gpu/shader.ts";
 import type { SubgroupMatrix } from "../gpu/subgroup_matrix.ts";
 import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
 import type { DType, Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dPass } from "./conv2d_algorithm.ts";
-import { wantedWorkgroups } from "./occupancy.ts";
+import { splitsToFill, wantedWorkgroups } from "./occupancy.ts";
 import { bindableAs } from "./repack.ts";
+import { inSplits } from "./sum_splits.ts";
 
 /** How subgroups share a tile: SUBGROUPS_M x SUBGROUPS_N of them, ROWS x COLS matrices each. */
 interface MatrixTile {
@@ -93,6 +94,11 @@ function constantsOf(
   };
 }
 
+/** What four neighbours of a tensor are stored as. */
+function storesOf(out: Tensor): "vec4f" | "vec4h" {
+  return storedType(out) === "f16" ? "vec4h" : "vec4f";
+}
+
 /** The device's matrices, which `conv2dSubgroupMatrixUnsupported` has found. */
 function matrixOf({ device }: Context): SubgroupMatrix {
   if (!device.subgroupMatrix) throw new Error("conv2d: this device has no subgroup matrices");
@@ -102,35 +108,39 @@ function matrixOf({ device }: Context): SubgroupMatrix {
 /**
  * y = x * w + b or leakyRelu(x * w + b).
  * x [n,inH,inW,inC], w [kH,kW,inC,outC], y [n,outH,outW,outC] float16, b [outC] float32 or none.
- * Shader: conv2d_subgroup_matrix.wgsl.  Writes y (=).
+ * Shaders: conv2d_subgroup_matrix.wgsl, sum_splits.wgsl.  Writes y (=).
  */
 export function conv2dSubgroupMatrix(
   ctx: Context,
-  { x, w, b, leakySlope = 1 }: Conv2dForward,
+  { x, w, b, leakySlope }: Conv2dForward,
   geometry: Conv2dGeometry,
   y: Tensor,
 ): void {
-  const { n, outH, outW, inC, outC } = geometry;
+  const { n, kH, kW, outH, outW, inC, outC } = geometry;
   const matrix = matrixOf(ctx);
   const tile = tiling(ctx.device, matrix, [n * outH * outW, outC]);
-  ctx.dispatch({
-    label: `conv2d ${y.label}`,
-    shader: "conv2d_subgroup_matrix",
-    constants: {
-      ...constantsOf(matrix, tile),
-      HAS_BIAS: b !== undefined,
-      LEAKY_SLOPE: leakySlope,
-      VEC_X: inC % 8 === 0,
-    },
-    tensors: [x, bindableAs(ctx, x, 16), w, b ?? w, y],
-    params: conv2dParams(geometry),
-    workgroups: grid1d(ctx.device, tile.tiles),
+  const splits = splitsToFill(ctx.device, y, { workgroups: tile.tiles, k: kH * kW * inC });
+  inSplits(ctx, y, { splits, leakySlope }, (out, slope) => {
+    ctx.dispatch({
+      label: `conv2d ${y.label}`,
+      shader: "conv2d_subgroup_matrix",
+      constants: {
+        ...constantsOf(matrix, tile),
+        HAS_BIAS: b !== undefined,
+        LEAKY_SLOPE: slope,
+        VEC_X: inC % 8 === 0,
+        Out: storesOf(out),
+      },
+      tensors: [x, bindableAs(ctx, x, 16), w, b ?? w, out],
+      params: { ...conv2dParams(geometry), splits },
+      workgroups: grid1d(ctx.device, tile.tiles * splits),
+    });
   });
 }
 
 /**
  * dx of a convolution.  dy [n,outH,outW,outC], w [kH,kW,inC,outC], dx [n,inH,inW,inC], all float16.
- * Shader: conv2d_input_grad_subgroup_matrix.wgsl.  Writes dx (=).
+ * Shaders: conv2d_input_grad_subgroup_matrix.wgsl, sum_splits.wgsl.  Writes dx (=).
  */
 export function conv2dInputGradSubgroupMatrix(
   ctx: Context,
@@ -138,16 +148,23 @@ export function conv2dInputGradSubgroupMatrix(
   geometry: Conv2dGeometry,
   dx: Tensor,
 ): void {
-  const { n, inH, inW, inC, strideH, strideW } = geometry;
+  const { n, inH, inW, inC, outC, kH, kW, strideH, strideW } = geometry;
   const matrix = matrixOf(ctx);
   const tile = tiling(ctx.device, matrix, [n * inH * inW, inC]);
-  ctx.dispatch({
-    label: `conv2dInputGrad ${dx.label}`,
-    shader: "conv2d_input_grad_subgroup_matrix",
-    constants: { ...constantsOf(matrix, tile), STRIDED: strideH > 1 || strideW > 1 },
-    tensors: [dy, w, dx],
-    params: conv2dParams(geometry),
-    workgroups: grid1d(ctx.device, tile.tiles),
+  const splits = splitsToFill(ctx.device, dx, { workgroups: tile.tiles, k: kH * kW * outC });
+  inSplits(ctx, dx, { splits }, (out) => {
+    ctx.dispatch({
+      label: `conv2dInputGrad ${dx.label}`,
+      shader: "conv2d_input_grad_subgroup_matrix",
+      constants: {
+        ...constantsOf(matrix, tile),
+        STRIDED: strideH > 1 || strideW > 1,
+        Out: storesOf(out),
+      },
+      tensors: [dy, w, out],
+      params: { ...conv2dParams(geometry), splits },
+      workgroups: grid1d(ctx.device, tile.tiles * splits),
+    });
   });
 }
 

@@ -25,6 +25,7 @@ import { withNullDevice } from "../support/null_backend.ts";
 import { skipUnless, skipWithoutFloat16, skipWithoutSubgroups } from "../support/skip.ts";
 import { leakyReference } from "../support/leaky.ts";
 import { expectClose } from "../../src/testing/close.ts";
+import { GuardedScratch } from "../../src/testing/guarded.ts";
 
 const algorithm = "subgroup_matrix";
 const ALL = ["forward", "input_grad", "weight_grad"] as const;
@@ -56,6 +57,13 @@ const ODD_CHANNELS: readonly Conv2dCase[] = [
   { x: [1, 1, 1, 1], w: [1, 1, 1, 24] },
   { x: [2, 7, 9, 3], w: [3, 5, 3, 40], strides: [3, 2], padding: "same" },
   { x: [1, 9, 8, 17], w: [2, 2, 17, 24], dilations: 2 },
+];
+
+/** Few pixels and sums long enough for parts, the last slice of which is not whole; which pass, in how many. */
+const SPLIT_CASES: readonly (readonly ["forward" | "input_grad", Conv2dCase, number])[] = [
+  ["forward", { x: [1, 5, 7, 64], w: [3, 3, 64, 24], padding: "same" }, 2],
+  ["forward", { x: [2, 3, 3, 93], w: [3, 3, 93, 40], strides: 2, padding: "same" }, 3],
+  ["input_grad", { x: [1, 5, 7, 24], w: [3, 3, 24, 88], padding: "same" }, 3],
 ];
 
 /** One pass against the reference; forward, where there is a bias there is a leaky ReLU too, in the same shader. */
@@ -103,6 +111,25 @@ describe("conv2d by subgroup matrices, emulated", function () {
     await expectRight(device(), "weight_grad", many);
   });
 
+  for (const [pass, test, splits] of SPLIT_CASES)
+    it(`${pass} in splits ${nameOf(test)}`, async function () {
+      skipWithoutEmulation(this, device());
+      const p = prepare(test, "float16");
+      // Partial sums begin as NaN: each must be written.
+      const scratch = new GuardedScratch(device());
+      try {
+        const on = (ctx: Context) => scratch.context(ctx);
+        await expectPass(device(), pass, p, PASSES[pass].want(p), { algorithm, on });
+        const [product, sum] = scratch.dispatches.filter(({ shader }) => shader !== "repack");
+        expect(product?.shader).to.contain(algorithm);
+        expect(product?.params?.["splits"]).to.equal(splits);
+        expect(sum?.shader).to.equal("sum_splits");
+        for (const tensor of scratch.tensors) await tensor.read();
+      } finally {
+        scratch.release();
+      }
+    });
+
   it("is never chosen", function () {
     const g = conv2dGeometry([1, 8, 8, 64], [3, 3, 64, 64]);
     for (const pass of ALL)
@@ -128,12 +155,14 @@ describe("conv2d by subgroup matrices of the adapter", function () {
   const device = useDevice();
   // Beyond a tile of every size, and more splits than one.
   const large: Conv2dCase = { x: [3, 31, 29, 40], w: [3, 3, 40, 72], padding: "same" };
+  const inSplits = (pass: Conv2dPass) =>
+    SPLIT_CASES.filter(([split]) => split === pass).map(([, test]) => test);
 
   for (const pass of ALL)
     it(pass, async function () {
       skipUnless(this, device().subgroupMatrix, "needs tensor cores that Dawn knows of");
       const odd = pass === "input_grad" ? [] : ODD_CHANNELS;
-      for (const test of [...CASES, STRIDED, large, ...odd])
+      for (const test of [...CASES, STRIDED, large, ...odd, ...inSplits(pass)])
         await expectRight(device(), pass, test);
     });
 });
@@ -214,6 +243,16 @@ describe("conv2d by subgroup matrices, on tensor cores", () => {
     expect(why(pretended(undefined), 8, 8)).to.contain("no subgroup matrices");
   });
 
+  it("splits the sums of y and dx where tiles are few", () => {
+    const gpu = pretended(NVIDIA);
+    for (const pass of ["forward", "input_grad"] as const) {
+      const splits = (x: Shape) => dispatches(gpu, pass, { ...layer, x })[0]?.params?.["splits"];
+      expect(splits(layer.x), "18 tiles, 576 terms").to.equal(2);
+      expect(splits([1, 96, 96, 64]), "144 tiles").to.equal(2);
+      expect(splits([2, 96, 96, 64]), "288 tiles").to.equal(1);
+    }
+  });
+
   it("compiles", async function () {
     await withNullDevice(this, async (device) => {
       for (const config of [NVIDIA, { ...NVIDIA, n: 8 }, { ...NVIDIA, m: 8 }])
@@ -221,6 +260,7 @@ describe("conv2d by subgroup matrices, on tensor cores", () => {
           layer,
           { ...layer, x: [32, 96, 96, 64] },
           { ...layer, w: [3, 3, 64, 32] },
+          { ...layer, x: [2, 96, 96, 64] },
         ])
           for (const pass of ALL) {
             const [dispatch] = dispatches(pretended(config), pass, test);

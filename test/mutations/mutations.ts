@@ -166,6 +166,15 @@ export const MUTATIONS: readonly Mutation[] = [
     ...matrices("forward"),
   },
   {
+    fault: "bias added by each split of a product of matrices",
+    file: "shaders/conv2d_subgroup_matrix.wgsl",
+    find: "HAS_BIAS && m < params.n * params.outH * params.outW",
+    replace: "HAS_BIAS",
+    why: "right where sums are whole, as they are in all but small images",
+    test: "test/kernels/conv2d_subgroup_matrix.test.ts",
+    grep: "forward in splits x=\\[1,5,7,64\\]",
+  },
+  {
     fault: "operand read as rows, not columns",
     file: "shaders/conv2d_input_grad_subgroup_matrix.wgsl",
     find: "right_of_columns(",
