@@ -73,10 +73,7 @@ export function repack(
  * smaller an unread one.
  */
 export function bindableAs(ctx: Context, tensor: Tensor, bytes: number): Tensor {
-  if (sizeBytes(tensor) >= bytes) return tensor;
-  const unread = ctx.scratch([4], "float32", "unread");
-  ctx.free(unread);
-  return unread;
+  return sizeBytes(tensor) >= bytes ? tensor : ctx.scratch([4], "float32", "unread");
 }
 
 /** The next multiple of four. */

@@ -25,7 +25,8 @@ const CASES: readonly { test: Conv2dCase; splits: Readonly<Record<SplitPass, num
   { test: { x: [1, 1, 2, 260], w: [3, 3, 260, 260], padding: "same" }, splits: both(9) },
   // 53 slices of the sum for three splits, the last slice not whole.
   { test: { x: [1, 2, 2, 93], w: [3, 3, 93, 93], padding: "same" }, splits: both(3) },
-  { test: { x: [1, 3, 2, 1], w: [23, 23, 1, 1], padding: "same", bias: false }, splits: both(2) },
+  // Less than four elements of x.
+  { test: { x: [1, 3, 1, 1], w: [23, 23, 1, 1], padding: "same", bias: false }, splits: both(2) },
   // Several tiles along both axes.
   { test: { x: [2, 9, 9, 68], w: [3, 3, 68, 76], padding: "same" }, splits: both(2) },
   // Phases of 1, 2 and 4 taps.
