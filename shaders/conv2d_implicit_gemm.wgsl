@@ -7,9 +7,8 @@
 // the bias in the first. Writes y (=). conv2d.wgsl is the same without tiles and splits.
 // The scheme: https://siboehm.com/articles/22/CUDA-MMM; implicit GEMM: https://arxiv.org/abs/1410.0759
 // Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored of x and w (f32 or f16: b, tiles and sums are
-// f32); Out, what y holds: such elements, with SINGLES = 4 and FOURS = 0, or vectors of four where outC is a multiple of 4,
-// with 0 and 1.
-// lib: index, gather_x, register_tile, split
+// f32); what store_neighbours asks for, of y.
+// lib: index, gather_x, register_tile, split, store_neighbours
 
 override HAS_BIAS: bool = true;
 override LEAKY_SLOPE: f32 = 1.0; // of a leaky ReLU after the bias; 1 is none
@@ -93,14 +92,7 @@ fn store_y4(split: i32, m: i32, co: i32, value: vec4f) {
   let m_count = params.n * params.outH * params.outW;
   if (m < m_count && co < params.outC) {
     let at = (split * m_count + m) * params.outC + co;
-    #unroll four FOURS
-    y[at / 4] = Out(value);
-    #end
-    #unroll c SINGLES
-    if (co + $c < params.outC) {
-      y[at + $c] = Out(value[$c]);
-    }
-    #end
+    store_neighbours(&y, at, params.outC - co, value);
   }
 }
 

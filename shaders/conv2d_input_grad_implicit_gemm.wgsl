@@ -8,8 +8,8 @@
 // sums for sum_splits.wgsl, zeros where a phase has no taps.
 // Writes dx (=). conv2d_input_grad.wgsl is the same without tiles and splits.
 // Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K; Stored of dy and w (f32 or f16: tiles and sums are f32);
-// Out, SINGLES, FOURS as in conv2d_implicit_gemm.wgsl, of dx and inC.
-// lib: index, phase, register_tile, split
+// what store_neighbours asks for, of dx.
+// lib: index, phase, register_tile, split, store_neighbours
 
 // Four neighbouring channels come in one load; the wrapper says so where outC is a multiple of 4.
 override VEC_K: bool = false;
@@ -155,14 +155,7 @@ fn store_dx4(split: i32, m: i32, ci: i32, value: vec4f) {
   let p = params;
   if (m < p.n * rows.pixels * columns.pixels && ci < p.inC) {
     let at = (split * p.n * p.inH * p.inW + dx_pixel(m)) * p.inC + ci;
-    #unroll four FOURS
-    dx[at / 4] = Out(value);
-    #end
-    #unroll c SINGLES
-    if (ci + $c < p.inC) {
-      dx[at + $c] = Out(value[$c]);
-    }
-    #end
+    store_neighbours(&dx, at, p.inC - ci, value);
   }
 }
 

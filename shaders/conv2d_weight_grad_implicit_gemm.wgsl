@@ -6,8 +6,8 @@
 // One workgroup computes a tile of TILE_M by TILE_N of one split, one invocation THREAD_M by THREAD_N of it in registers.
 // Writes partials (=). conv2d_weight_grad.wgsl is the same without tiles and splits.
 // Constants: LANES_M, LANES_N, THREAD_M, THREAD_N (4 or 8), TILE_K = LANES_M, so that each lane gathers from one pixel;
-// Stored (f32 or f16: partials, tiles and sums are f32); Out, SINGLES, FOURS as in conv2d_implicit_gemm.wgsl, of partials.
-// lib: index, gather_x, register_tile
+// Stored (f32 or f16: partials, tiles and sums are f32); what store_neighbours asks for, of partials.
+// lib: index, gather_x, register_tile, store_neighbours
 
 // Four neighbouring channels come in one load; the wrapper says so where inC (x) and outC (dy) are multiples of 4.
 override VEC_X: bool = false;
@@ -93,14 +93,7 @@ fn store_partials4(split: i32, m: i32, co: i32, value: vec4f) {
   let m_count = params.kH * params.kW * params.inC;
   if (m < m_count && co < params.outC) {
     let at = (split * m_count + m) * params.outC + co;
-    #unroll four FOURS
-    partials[at / 4] = Out(value);
-    #end
-    #unroll c SINGLES
-    if (co + $c < params.outC) {
-      partials[at + $c] = Out(value[$c]);
-    }
-    #end
+    store_neighbours(&partials, at, params.outC - co, value);
   }
 }
 

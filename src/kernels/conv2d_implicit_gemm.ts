@@ -2,7 +2,14 @@
  * Convolution by implicit GEMM: workgroup tiles with register blocking over a matrix view of the convolution, for the
  * forward pass M = n*outH*outW, N = outC, K = kH*kW*inC, which is gathered tile by tile and never stored.
  */
-import { ceilDiv, grid1d, storedType, type Context, type Capabilities } from "../gpu/context.ts";
+import {
+  ceilDiv,
+  grid1d,
+  storedType,
+  valueType,
+  type Context,
+  type Capabilities,
+} from "../gpu/context.ts";
 import { conv2dParams, tapSteps, type Conv2dGeometry } from "../geometry.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Conv2dForward, Conv2dImplementation } from "./conv2d_algorithm.ts";
@@ -194,10 +201,10 @@ function vec4View(ctx: Context, tensor: Tensor): Tensor {
   return bindableAs(ctx, tensor, storedType(tensor) === "f16" ? 8 : 16);
 }
 
-/** Four neighbours of the last axis are stored at once where four divides it; see conv2d_implicit_gemm.wgsl. */
-function storesOf(out: Tensor) {
-  const stored = storedType(out);
-  return (out.shape.at(-1) ?? 1) % 4 === 0
-    ? ({ Out: stored === "f16" ? "vec4h" : "vec4f", FOURS: 1, SINGLES: 0 } as const)
-    : ({ Out: stored, FOURS: 0, SINGLES: 4 } as const);
+/** How store_neighbours.wgsl writes a tensor. */
+function storesOf({ shape, dtype }: Tensor) {
+  const { Stored, lanes } = valueType(shape.at(-1) ?? 1, dtype);
+  return lanes === 4
+    ? ({ Out: Stored, FOURS: 1, SINGLES: 0 } as const)
+    : ({ Out: Stored, FOURS: 0, SINGLES: 4 } as const);
 }

@@ -2,7 +2,7 @@
  * Convolution of float16 tensors on units for matrix products (tensor cores), by subgroup matrices: the implicit GEMM of
  * conv2d_implicit_gemm.ts, with a workgroup's tile multiplied matrix by matrix. Sums are float32.
  */
-import { ceilDiv, grid1d, storedType, type Context, type Capabilities } from "../gpu/context.ts";
+import { ceilDiv, grid1d, valueType, type Context, type Capabilities } from "../gpu/context.ts";
 import type { Constants } from "../gpu/shader.ts";
 import type { SubgroupMatrix } from "../gpu/subgroup_matrix.ts";
 import { conv2dParams, type Conv2dGeometry } from "../geometry.ts";
@@ -94,11 +94,6 @@ function constantsOf(
   };
 }
 
-/** What four neighbours of a tensor are stored as. */
-function storesOf(out: Tensor): "vec4f" | "vec4h" {
-  return storedType(out) === "f16" ? "vec4h" : "vec4f";
-}
-
 /** The device's matrices, which `conv2dSubgroupMatrixUnsupported` has found. */
 function matrixOf({ device }: Context): SubgroupMatrix {
   if (!device.subgroupMatrix) throw new Error("conv2d: this device has no subgroup matrices");
@@ -129,7 +124,7 @@ export function conv2dSubgroupMatrix(
         HAS_BIAS: b !== undefined,
         LEAKY_SLOPE: slope,
         VEC_X: inC % 8 === 0,
-        Out: storesOf(out),
+        Out: valueType(outC, out.dtype).Stored,
       },
       tensors: [x, bindableAs(ctx, x, 16), w, b ?? w, out],
       params: { ...conv2dParams(geometry), splits },
@@ -159,7 +154,7 @@ export function conv2dInputGradSubgroupMatrix(
       constants: {
         ...constantsOf(matrix, tile),
         STRIDED: strideH > 1 || strideW > 1,
-        Out: storesOf(out),
+        Out: valueType(inC, out.dtype).Stored,
       },
       tensors: [dy, w, out],
       params: { ...conv2dParams(geometry), splits },

@@ -100,9 +100,9 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     fault: "vec4 stores at the place of a float",
-    file: "shaders/conv2d_input_grad_implicit_gemm.wgsl",
-    find: "dx[at / 4]",
-    replace: "dx[at]",
+    file: "shaders/lib/store_neighbours.wgsl",
+    find: "(*to)[at / 4]",
+    replace: "(*to)[at]",
     why: "an index in floats, an array of vec4f",
     ...conv("input_grad", "implicit_gemm"),
   },
