@@ -213,7 +213,7 @@ export async function openTrainingStep(
   device: Device,
   work: NetworkWork,
   precision: Precision,
-): Promise<NetworkRun> {
+): Promise<NetworkRun & { readonly training: TrainingStep }> {
   const run = await openTraining(device, work, precision, true);
   return { ...run, answer: () => device.readFloats(run.training.log) };
 }

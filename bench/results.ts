@@ -114,7 +114,7 @@ export function rowOf(
 }
 
 /** The nearest sample to each quantile; null where there are none. */
-function quantiles(samples: readonly number[]): (quantile: number) => number | null {
+export function quantiles(samples: readonly number[]): (quantile: number) => number | null {
   const sorted = samples.toSorted((a, b) => a - b);
   return (quantile) => sorted[Math.round(quantile * (sorted.length - 1))] ?? null;
 }
